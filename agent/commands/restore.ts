@@ -257,11 +257,8 @@ function makeNestedTargetFailure(target: string | null, cause?: unknown): Failur
 function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
   if (error instanceof RangeError) return makeNestedTargetFailure(target, error);
   if (error instanceof Deno.errors.AlreadyExists) {
-    return new Failure(
-      `${JSON.stringify(target)} exists, and is not empty: name a new directory`,
-      "ALREADY_THERE",
-      { cause: error, path: target ?? dir },
-    );
+    const problem = `${JSON.stringify(target)} exists, and is not empty: name a new directory`;
+    return new Failure(problem, "ALREADY_THERE", { cause: error, path: target ?? dir });
   }
   if (!(error instanceof RestoreError)) return error;
   const hint = error.code === "OTHER_VERSIONS"

@@ -321,10 +321,8 @@ export class Transfers implements Disposable {
     if (this.direction === "put" || path.length > 1 || !isIgnoreFile(path[0]!)) return false;
     const info = findReadableInfo(join(root, ...path));
     if (info?.size !== size || info.mtime?.getTime() !== modified.getTime()) {
-      this.report.skip(
-        files.formatName([...names, ...path]),
-        "an ignore list is not downloaded",
-      );
+      const name = files.formatName([...names, ...path]);
+      this.report.skip(name, "an ignore list is not downloaded");
     }
     return true;
   }

@@ -63,9 +63,7 @@ export function printNextSteps(output: Output, name: string, isServing: boolean)
   // With --home, these commands would be for another device.
   if (output.home !== undefined) return;
   const receiving = `to receive its files, run "degu serve --inbox ${DEFAULT_INBOX}"; `;
-  output.note(
-    `${isServing ? "" : receiving}to send it a file, run "degu put FILE ${name}:"`,
-  );
+  output.note(`${isServing ? "" : receiving}to send it a file, run "degu put FILE ${name}:"`);
 }
 
 function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {

@@ -312,10 +312,8 @@ export class RemoteFiles implements Disposable {
       if (entry.kind === "other") return this.#makeUncopiedFailure(entry);
       if (entry.kind === "directory") continue;
       const advice = depth < names.length ? "it has no entries" : "leave out the slash at the end";
-      return this.#makeNotFoundFailure(
-        `${this.quoteName(entry.names)} is a file: ${advice}`,
-        names,
-      );
+      const problem = `${this.quoteName(entry.names)} is a file: ${advice}`;
+      return this.#makeNotFoundFailure(problem, names);
     }
     const otherAreaFailure = names.length > 0 && await this.#makeOtherAreaFailure(names);
     if (otherAreaFailure) return otherAreaFailure;
