@@ -8,6 +8,7 @@ import { Failure } from "../failure.ts";
 import { formatCount, formatDevice } from "../terminal/output.ts";
 import { inviteOneDevice } from "../pair/shown_invitation.ts";
 import { ignoreNotFound, toLocalPath } from "../machine/local_paths.ts";
+import { isRemotePath, makeWrongSideFailure } from "../peer/remote_files.ts";
 import { NumberPrompt } from "../terminal/number_prompt.ts";
 import { findSources, SendSession } from "../serve/send_session.ts";
 import { ServeEvents } from "../serve/serve_events.ts";
@@ -29,6 +30,10 @@ export async function send(
       "- is stdin, which degu send can't send: write the data to a file first; for a file of this name write ./-",
       "USAGE",
     );
+  }
+  const remote = files.find((each) => isRemotePath(each) && each.endsWith(":"));
+  if (remote !== undefined && await ignoreNotFound(Deno.lstat(remote)) === null) {
+    throw makeWrongSideFailure(remote, "degu put copies to a peer");
   }
   const paths = files.map((file) => toLocalPath(file));
   await using temporaryDevice = await openTemporaryDevice(context);

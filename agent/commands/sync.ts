@@ -56,7 +56,8 @@ export async function sync(
   const root = toLocalPath(local);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
-    throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");
+    const problem = "--delete-all has an effect only with --delete: --delete --delete-all";
+    throw new Failure(problem, "USAGE");
   }
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");
@@ -68,7 +69,11 @@ export async function sync(
     ? "--no-create is for a directory"
     : null;
   if (localUse !== null && !isDownload) {
-    throw new Failure(`${localUse} on this device, and not on ${remotePath.peer}`, "USAGE");
+    const { peer } = remotePath;
+    const advice = options.keep === undefined
+      ? ""
+      : `: ${peer} keeps versions by degu serve --keep`;
+    throw new Failure(`${localUse} on this device, and not on ${peer}${advice}`, "USAGE");
   }
   if (every === undefined) return await syncOnce(context, remotePath, root, isDownload, options);
   if (dryRun) throw new Failure("--dry-run is for a single run: leave out --every", "USAGE");
@@ -182,12 +187,9 @@ function checkMove(options: SyncOptions, peer: string, isDownload: boolean): voi
     : options.checksum
     ? ["--checksum", `--move doesn't compare the files of ${peer}`]
     : [];
-  if (option !== undefined) {
-    throw new Failure(
-      `--move and ${option} can't be combined, because ${reason}: leave out one of the two`,
-      "USAGE",
-    );
-  }
+  if (option === undefined) return;
+  const problem = `--move and ${option} can't be combined, because ${reason}`;
+  throw new Failure(`${problem}: leave out one of the two`, "USAGE");
 }
 
 async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): Promise<void> {

@@ -163,9 +163,13 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
     ? "is not permitted to this user"
     : null;
   if (problem === null) return error;
-  return new Failure(`${listText} ${problem}`, null, {
-    cause: error,
-  });
+  const isReserved = addresses.some((each) =>
+    !isUnixAddress(each) && each[1] > 0 && each[1] < 1024
+  );
+  const reason = error instanceof PermissionDenied && isReserved
+    ? ": ports below 1024 need a permission, and ports from 1024 need none"
+    : "";
+  return new Failure(`${listText} ${problem}${reason}`, null, { cause: error });
 }
 
 export async function listen<T>(

@@ -122,7 +122,7 @@ Deno.test("an address at which listening fails is reported", () => {
     [
       "a port below 1024",
       new PermissionDenied("listen EACCES: permission denied 127.0.0.1:80"),
-      /^127\.0\.0\.1:80 is not permitted to this user$/,
+      /^127\.0\.0\.1:80 is not permitted to this user: ports below 1024 need a permission, and ports from 1024 need none$/,
     ],
     [
       "in use",
@@ -138,6 +138,8 @@ Deno.test("an address at which listening fails is reported", () => {
   }
   // Other errors stay as they are.
   const error = new PermissionDenied("no");
+  const forbidden = toListenFailure([["127.0.0.1", 1024]], error);
+  assertEquals(`${forbidden}`, "Error: 127.0.0.1:1024 is not permitted to this user");
   assertEquals(toListenFailure(["/run/x"], error), error);
 });
 
