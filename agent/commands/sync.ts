@@ -56,7 +56,7 @@ export async function sync(
   const root = toLocalPath(local);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
-    const problem = "--delete-all has an effect only with --delete: --delete --delete-all";
+    const problem = "--delete-all has an effect only with --delete: leave it out";
     throw new Failure(problem, "USAGE");
   }
   if (options.delete) checkDeleting("--delete");

@@ -346,7 +346,7 @@ Deno.test("sync --delete: if more files would go than stay, nothing is copied or
   assertEquals([listed.code, listed.results.length, listed.errors], [0, 12, []]);
   assertEquals(await readTree(target), old);
   const { files, source } = setup;
-  const wrong = "--delete-all has an effect only with --delete: --delete --delete-all";
+  const wrong = "--delete-all has an effect only with --delete: leave it out";
   await files.runToFailure(2, wrong, "sync", "--delete-all", "camera:from", target);
   assertEquals(await readTree(source), { "a": "1" });
   const { code, summary } = await sync(["--delete", "--delete-all"]);
