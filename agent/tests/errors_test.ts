@@ -100,7 +100,7 @@ Deno.test({
       ["serve: a new inbox", `degu: error: --inbox: "/here/fixed/new": permission denied`],
       [
         "the served end",
-        "camera can't write to its inbox",
+        `camera can't write to its inbox: see the output of "degu serve" on camera`,
       ],
       [
         "what serve says",

@@ -422,7 +422,8 @@ export const EXISTS_AT_PEER = "another file of this name exists on PEER: --force
 
 const CHANGED_AT_PEER = `the file on PEER changed during the transfer, and was kept: ${RUN_AGAIN}`;
 
-const NOT_WRITABLE_AT_PEER = "PEER can't write to its inbox";
+const NOT_WRITABLE_AT_PEER =
+  'PEER can\'t write to its inbox: see the output of "degu serve" on PEER';
 
 /** By the code of a `TransferError` or the status of a response, for one action or for all. */
 const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
