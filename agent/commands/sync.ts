@@ -70,9 +70,7 @@ export async function sync(
     : null;
   if (localUse !== null && !isDownload) {
     const { peer } = remotePath;
-    const advice = options.keep === undefined
-      ? ""
-      : `: ${peer} keeps versions by degu serve --keep`;
+    const advice = options.keep === undefined ? "" : `: use degu serve --keep on ${peer}`;
     throw new Failure(`${localUse} on this device, and not on ${peer}${advice}`, "USAGE");
   }
   if (every === undefined) return await syncOnce(context, remotePath, root, isDownload, options);

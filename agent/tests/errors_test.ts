@@ -204,7 +204,7 @@ Deno.test("an address of an interface that this machine lacks is reported as suc
   assertEquals(code, 1);
   assertMatch(
     stderr,
-    /does not answer \(\[fe80::1%gone0\]:7443: this machine has no interface gone0\)\n/,
+    /does not answer \(\[fe80::1%gone0\]:7443: this machine has no interface gone0\): without --address/,
   );
 });
 

@@ -134,7 +134,7 @@ Deno.test("a wrong --keep is refused", async () => {
     ["must be a whole number of days", ["serve", "--inbox", inboxes, "--keep", "0"]],
     ["must be a whole number of days", ["sync", "camera:", local, "--keep", "1h"]],
     [
-      "--keep is for what sync replaces and deletes on this device, and not on camera: camera keeps versions by degu serve --keep\n",
+      "--keep is for what sync replaces and deletes on this device, and not on camera: use degu serve --keep on camera\n",
       [
         ...["sync", "--keep", "3", local, "camera:"],
       ],
