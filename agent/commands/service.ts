@@ -238,7 +238,8 @@ function findCommand({ ExecStart }: ShownUnit): string | null {
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
 const NOT_LOGGED_IN_MESSAGE =
   "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
-  '"loginctl enable-linger"; without systemd, run "setsid -f degu serve"';
+  '"loginctl enable-linger"; without systemd, "setsid -f" before "degu serve" or ' +
+  '"degu sync --every" keeps it running';
 
 async function runSystemctl(...args: string[]): Promise<string> {
   // With a value of LD_PRELOAD or LD_LIBRARY_PATH, Deno does not run what --allow-run names.
