@@ -56,8 +56,7 @@ export async function sync(
   const root = toLocalPath(local);
   const { delete: mayDelete = false, deleteAll = false, dryRun = false, every } = options;
   if (deleteAll && !mayDelete) {
-    const problem = "--delete-all has an effect only with --delete: leave it out";
-    throw new Failure(problem, "USAGE");
+    throw new Failure("--delete-all has an effect only with --delete: leave it out", "USAGE");
   }
   if (options.delete) checkDeleting("--delete");
   if (options.move) checkDeleting("--move");

@@ -155,21 +155,21 @@ export async function chooseServingAddresses(
 export function toListenFailure(addresses: readonly Address[], error: unknown): unknown {
   const listText = addresses.map(formatAddress).join(" or ");
   const { AddrInUse, AddrNotAvailable, PermissionDenied } = Deno.errors;
+  const hasReservedPort = addresses.some((each) =>
+    !isUnixAddress(each) && each[1] > 0 && each[1] < 1024
+  );
+  const permissionAdvice = hasReservedPort
+    ? ": ports below 1024 need a permission, and ports from 1024 need none"
+    : "";
   const problem = error instanceof AddrNotAvailable
     ? "is not an address of this machine"
     : error instanceof AddrInUse
     ? "is in use"
     : error instanceof PermissionDenied && !addresses.some(isUnixAddress)
-    ? "is not permitted to this user"
+    ? `is not permitted to this user${permissionAdvice}`
     : null;
   if (problem === null) return error;
-  const isReserved = addresses.some((each) =>
-    !isUnixAddress(each) && each[1] > 0 && each[1] < 1024
-  );
-  const reason = error instanceof PermissionDenied && isReserved
-    ? ": ports below 1024 need a permission, and ports from 1024 need none"
-    : "";
-  return new Failure(`${listText} ${problem}${reason}`, null, { cause: error });
+  return new Failure(`${listText} ${problem}`, null, { cause: error });
 }
 
 export async function listen<T>(
