@@ -239,8 +239,8 @@ a reader besides the connection | ProtocolError: no other code may read from the
 -   await conn.write(new TextEncoder().encode("00 OK\\r\\ncontent-length: 0\\r\\n\\r\\n"));
 -   await conn.read(new Uint8Array(1));
 - };
-- void answer().catch(() => {});
-- await new Client(["127.0.0.1", listener.addr.port]).get("/");
+- const answered = answer().catch(() => {});
+- await new Client(["127.0.0.1", listener.addr.port]).get("/").finally(() => answered);
 + await using serving = await Server.start(["127.0.0.1", 0], app);
 `),
 
