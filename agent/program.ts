@@ -170,7 +170,7 @@ class UsageFailure extends Failure {}
 
 /** Errors are logged, and an invitation line is secret. */
 function hideInvitationLines(text: string): string {
-  return text.replaceAll(/degu:[\w-]{70,}/g, "degu:…");
+  return text.replaceAll(/(degu(?:-send)?:)[\w-]{70,}/g, "$1…");
 }
 
 const EXCESS_HINTS: Readonly<Record<string, string>> = {

@@ -12,6 +12,7 @@ import {
 } from "../pair/join_device.ts";
 
 const LINE_ADVICE: LineAdvice = {
+  command: "degu join",
   noLine: `give the line that "degu invite" on the other device has printed, or ${PAIR_ADVICE}`,
 };
 

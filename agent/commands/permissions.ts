@@ -23,6 +23,7 @@ import {
 } from "../machine/needed_permissions.ts";
 import { openDevice, openIfCreated } from "../machine/open_device.ts";
 import { resolve } from "../machine/paths.ts";
+import { isLine, toDeviceLine } from "../pair/line_kinds.ts";
 import { findPeer } from "../peer/peer_client.ts";
 import { isRemotePath, parseRemotePath, parseSyncOperands } from "../peer/remote_files.ts";
 import { checkDirectories, checkServesAny } from "../serve/served_directories.ts";
@@ -199,7 +200,6 @@ async function findPermissions(context: Context, command: Command): Promise<Perm
     }
     case "send":
     case "receive": {
-      const isLine = (word: string) => word === STDIO || word.startsWith("degu:");
       const [line] = args.filter(isLine);
       const isSending = command.name() === "send";
       const dirs = isSending ? args : [args.find((word) => !isLine(word)) ?? "."];
@@ -234,7 +234,7 @@ function formatHost(address: Address): string {
 /** The line of stdin, which isn't read here, may have any address. */
 function ofLine(line = STDIO): Partial<Permissions> {
   if (line === STDIO) return ANY_NETWORK;
-  const hosts = parseInvitation(line).addresses.map(([host]) => host);
+  const hosts = parseInvitation(toDeviceLine(line)).addresses.map(([host]) => host);
   return {
     // A link-local address of a line has no scope, and a permission needs none.
     net: hosts.map((host) => host.includes(":") ? `[${host}]` : host),

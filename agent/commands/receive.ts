@@ -14,6 +14,7 @@ import {
   readInvitationLine,
   UNATTENDED_TIMEOUT_SECONDS,
 } from "../pair/join_device.ts";
+import { isLine } from "../pair/line_kinds.ts";
 import {
   findDirectoryPath,
   findTarget,
@@ -51,7 +52,7 @@ export async function runReceive(
   const operands = [firstOperand, secondOperand].filter((operand) => operand !== undefined);
   const { lines = [], dirs = [] } = Object.groupBy(
     operands,
-    (operand) => operand === "-" || operand.startsWith("degu:") ? "lines" : "dirs",
+    (operand) => isLine(operand) ? "lines" : "dirs",
   );
   const paths = dirs.map(toLocalPath);
   if (lines.length > 1 || paths.length > 1 || lines.length > 0 && from !== undefined) {
@@ -156,6 +157,7 @@ const DOT_NAME_PROBLEM =
   "its name begins with a dot, and some of these files change the behavior of programs: ask why it is sent, and receive it with --force";
 
 const LINE_ADVICE: LineAdvice = {
+  command: "degu receive",
   noLine: 'give the line that "degu send" on the other device has printed, or leave it out to ' +
     "compare a number",
   unusableLine: 'run "degu send" again on the other device',

@@ -8,11 +8,12 @@ import {
   type Peer,
 } from "@degu/degu/device";
 import { joinNearby, nearby, type NearbyDevice } from "@degu/degu/device/discovery";
-import { type Context, DEFAULT_INBOX } from "../machine/context.ts";
+import { type Context, DEFAULT_INBOX, STDIO } from "../machine/context.ts";
 import { makeLogger } from "../machine/open_device.ts";
 import { explainDiscoveryProblem, RUN_AGAIN } from "../words/explain.ts";
 import { toUsageFailure } from "../words/error_codes.ts";
 import { Failure } from "../failure.ts";
+import { LINE_PREFIXES, type LineCommand, toDeviceLine } from "./line_kinds.ts";
 import { SEND_SERVICE } from "./shown_invitation.ts";
 import type { NumberPrompt } from "../terminal/number_prompt.ts";
 import { formatDevice, type Output } from "../terminal/output.ts";
@@ -20,6 +21,7 @@ import { formatDevice, type Output } from "../terminal/output.ts";
 export const UNATTENDED_TIMEOUT_SECONDS = 600;
 
 export interface LineAdvice {
+  readonly command: LineCommand;
   readonly noLine: string;
   readonly unusableLine?: string;
 }
@@ -30,12 +32,18 @@ export async function readInvitationLine(
   advice: LineAdvice,
   seconds = Infinity,
 ): Promise<string> {
-  const line = lineOrDash === "-" ? await readLine(output, signal, advice, seconds) : lineOrDash;
-  try {
-    parseInvitation(line);
-  } catch (error) {
-    throw withLineAdvice(error, advice);
+  const text = lineOrDash === STDIO ? await readLine(output, signal, advice, seconds) : lineOrDash;
+  const { command, noLine } = advice;
+  if (!text.trimStart().startsWith(LINE_PREFIXES[command])) {
+    const other = command === "degu join" ? "degu receive" : "degu join";
+    const isForOther = text.trimStart().startsWith(LINE_PREFIXES[other]);
+    const problem = isForOther
+      ? `is for "${other}": run "${other} -" and give it the line`
+      : `must begin with "${LINE_PREFIXES[command]}": ${noLine}`;
+    throw new Failure(`the line ${problem}`, "USAGE");
   }
+  const line = toDeviceLine(text);
+  parseInvitation(line);
   return line;
 }
 
@@ -66,14 +74,10 @@ export function printNextSteps(output: Output, name: string, isServing: boolean)
   output.note(`${isServing ? "" : receiving}to send it a file, run "degu put FILE ${name}:"`);
 }
 
-function withLineAdvice(error: unknown, { noLine, unusableLine }: LineAdvice): unknown {
-  if (!(error instanceof PairingError)) return error;
-  const text = error.code === "NOT_AN_INVITATION"
-    ? `: ${noLine}`
-    : error.reason === "line unusable" && unusableLine !== undefined
-    ? `; ${unusableLine}`
-    : null;
-  return text === null ? error : new Failure(error.problem + text, null, { cause: error });
+function withLineAdvice(error: unknown, { unusableLine }: LineAdvice): unknown {
+  const isUnusable = error instanceof PairingError && error.reason === "line unusable";
+  if (!isUnusable || unusableLine === undefined) return error;
+  return new Failure(`${error.problem}; ${unusableLine}`, null, { cause: error });
 }
 
 /** @param numberPrompt `null` without a terminal: the call finds the sender, and then fails. */
@@ -264,7 +268,7 @@ function findLine(text: string): string | null {
  */
 function isCompleteLine(text: string): boolean {
   try {
-    parseInvitation(text);
+    parseInvitation(toDeviceLine(text));
     return true;
   } catch (error) {
     return !(error instanceof PairingError && error.code === "GARBLED");

@@ -16,10 +16,11 @@ import { Failure } from "../failure.ts";
 import type { NumberPrompt } from "../terminal/number_prompt.ts";
 import { formatDevice } from "../terminal/output.ts";
 import { pause } from "../machine/pause.ts";
+import { LINE_PREFIXES, type LineCommand } from "./line_kinds.ts";
 
 interface ShownInvitationOptions {
   readonly options: Omit<InviteOptions, "confirm" | "signal">;
-  readonly command: string;
+  readonly command: LineCommand;
   readonly showsLine?: boolean | undefined;
 }
 
@@ -43,7 +44,8 @@ export async function inviteOneDevice(
   await using stack = new AsyncDisposableStack();
   const invitation = await openInvitation(context, device, { ...options, confirm }, stack);
   const showLine = () => {
-    const { line, expires } = invitation;
+    const { expires } = invitation;
+    const line = invitation.line.replace("degu:", LINE_PREFIXES[command]);
     const location = numberPrompt === null ? "the other device" : "a device elsewhere";
     output.note(
       `run "${command} -" on ${location}, and give it this line, which is secret until it has been used`,

@@ -610,7 +610,7 @@ Deno.test("a line ends when it is complete, at an empty line, or at the end of t
     [ownLineMessage, [line], true],
     ["error: the line is garbled", [`${half}\n`, "\n"]],
     ["the line is garbled", [line.replace("degu:A", "degu:B")], true],
-    ["must be the line of an invitation", ["hello\n"]],
+    ['the line must begin with "degu:"', ["hello\n"]],
     [ownLineMessage, [`${line}\npaired with viewer\n`]],
     ["stdin is empty", [], true],
     ["not the line of an invitation", ["degu:", "A".repeat(65_536)]],

@@ -551,10 +551,11 @@ Deno.test("an error has no part of an invitation line", async () => {
   using _hostname = patch(Deno, "hostname", () => () => "viewer");
   const rows: [code: number, args: string[], expectedMessage: string][] = [
     [2, ["join", `degu:${secret}`, "BBBB"], "too many arguments for 'join'"],
-    [2, ["receive", `degu:${secret}`, "dir", "BBBB"], "too many arguments for 'receive'"],
+    [2, ["receive", `degu-send:${secret}`, "dir", "BBBB"], "too many arguments for 'receive'"],
     [2, ["pair", `degu:${secret}`], "too many arguments for 'pair'"],
     [2, [`degu:${secret}`], "unknown command 'degu:…'"],
     [2, ["join", "--as", `degu:${secret}`, "-"], "--as: must be 1 to 63 letters"],
+    [2, [`degu-send:${secret}`], "unknown command 'degu-send:…'"],
     [1, ["send", `degu:${secret}`], '"degu:…" does not exist'],
     [1, ["send", `\ndegu:${secret}`], '"\\ndegu:…" does not exist'],
     [3, ["forget", `x\tdegu:${secret}`], "there is no peer"],

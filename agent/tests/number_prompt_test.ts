@@ -4,6 +4,7 @@
 import { decodeLine, type LineAddress } from "@degu/internal/device/pairing/invitation_line.ts";
 import { AgentHomes, makeAgentCommand, type RunningAgent } from "@degu/testing/agents.ts";
 import { openTerminal } from "@degu/degu/device/terminal";
+import { toDeviceLine } from "@degu/internal/agent/pair/line_kinds.ts";
 import { Output } from "@degu/internal/agent/terminal/output.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
 import { skipIgnoredInput, speedUpTimeouts } from "@degu/testing/clock.ts";
@@ -389,19 +390,19 @@ Deno.test("send on a terminal prints its line with --line, or after ten seconds 
   const local = ["--listen", "127.0.0.1:0", homes.joinPath("file")];
   const send = (...args: string[]) => homes.start("one", ["send", ...args, ...local], TERMINAL);
   const atOnce = send("--line");
-  await atOnce.waitForLine("degu:");
+  await atOnce.waitForLine("degu-send:");
   atOnce.kill("SIGINT");
   await atOnce.waitForEnd();
   using _clock = speedUpTimeouts((milliseconds) => milliseconds === 10_000, 100);
   const later = send();
   await later.waitForLine("and compare a number");
-  const line = await later.waitForLine("degu:");
-  assertMatch(line, /^degu:[\w-]{60,}/);
+  const line = await later.waitForLine("degu-send:");
+  assertMatch(line, /^degu-send:[\w-]{60,}/);
   later.kill("SIGINT");
   const { stdout } = await later.waitForEnd();
   assertMatch(
     stdout,
-    /compare a number[^]*waiting for the other device[^]*on a device elsewhere[^]*degu:/,
+    /compare a number[^]*waiting for the other device[^]*on a device elsewhere[^]*degu-send:/,
   );
 });
 
@@ -415,7 +416,7 @@ Deno.test("a stranger can't scroll the number away: its messages are buffered un
   const send = ["send", "--line", "--listen", "127.0.0.1:0", homes.joinPath("file")];
   const one = homes.start("one", send, { ...TERMINAL, onText });
   const address = await waitForAddress(one);
-  const line = /degu:[\w-]+/.exec(await one.waitForLine("degu:"))![0];
+  const line = toDeviceLine((await one.waitForLine("degu-send:")).trim());
   await Deno.mkdir(homes.joinPath("target"));
   const receive = ["receive", "--address", address, homes.joinPath("target")];
   const two = homes.start("two", receive, TERMINAL);

@@ -196,7 +196,7 @@ Deno.test("--flags fails as the command does, with the same words, and prints a 
     ["serve", "--shares", "a"],
     ["serve"],
     ["serve", "--share", homes.joinPath("missing")],
-    ["receive", "degu:nonsense", homes.path],
+    ["receive", "degu-send:nonsense", homes.path],
     ["sync", "desk:", homes.joinPath("share")],
   ];
   const warning = /^degu: warning: the file .* is not used.*\n/;
@@ -245,7 +245,8 @@ Deno.test("the flags of a line have each of its addresses, in a form that Deno r
     });
     const prints = ["receive", "join"].map(async (name) => {
       const options = name === "join" ? ["--serving", "192.0.2.1:1"] : [];
-      const args = ["permissions", "--flags", name, ...options, line];
+      const ofCommand = name === "join" ? line : line.replace("degu:", "degu-send:");
+      const args = ["permissions", "--flags", name, ...options, ofCommand];
       return (await homes.runToSuccess("laptop", args)).trimEnd().split("\n");
     });
     return (await Promise.all(prints)).map((flags) => {

@@ -17,6 +17,7 @@ import { ProgramOutput } from "@degu/testing/processes.ts";
 import { withTimeout } from "@degu/testing/raw_peer.ts";
 import { HAS_LINKS, makeLinks } from "@degu/testing/special_files.ts";
 import { makeDevice } from "@degu/testing/device_pairs.ts";
+import { toDeviceLine } from "@degu/internal/agent/pair/line_kinds.ts";
 import { selectDevices } from "@degu/internal/agent/pair/join_device.ts";
 import { pause } from "@degu/internal/agent/machine/pause.ts";
 import { setClockAhead, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
@@ -26,6 +27,9 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 
 const TERMINAL = { terminal: { columns: 500, rows: 24 }, stdin: null };
 const LOCAL = ["--listen", "127.0.0.1:0"];
+
+/** Returns the line that `degu send` prints for an invitation of the library. */
+const toSendLine = (line: string) => line.replace("degu:", "degu-send:");
 
 /** A machine with files in src, an empty directory out, and its own temporary directories. */
 class SendMachine implements AsyncDisposable {
@@ -56,7 +60,7 @@ class SendMachine implements AsyncDisposable {
     const all = { ...options, onText: (_: string, text: string) => shownOutput.add(text) };
     const agent = this.homes.start("state", ["send", ...LOCAL, ...more, ...paths], all);
     const waitForInvitation = () => {
-      const line = shownOutput.findNext(/degu:[\w-]{60,}(?=[\n"])/);
+      const line = shownOutput.findNext(/degu-send:[\w-]{60,}(?=[\n"])/);
       return withTimeout(line, "the line of the invitation", 60);
     };
     return Object.assign(agent, { waitForInvitation });
@@ -134,6 +138,32 @@ Deno.test("receive with a wrong line names degu send, and neither degu invite no
   await assertEnds(sender, 130);
   const output = await assertEnds(machine.receive([line]), 3, 'run "degu send" again on the other');
   assert(!output.includes("degu invite"), output);
+});
+
+Deno.test("join refuses the line of send, and receive the line of invite, and no device is paired", async () => {
+  await using machine = await SendMachine.make({ a: "a" });
+  const { homes } = machine;
+  await homes.init("other");
+  const sender = machine.send(["a"]);
+  const invite = homes.start("other", ["invite", ...LOCAL]);
+  const rows = [
+    ["join", [], await sender.waitForInvitation(), "receive"],
+    ["receive", [machine.joinPath("out")], (await invite.waitForLine("degu:")).trim(), "join"],
+  ] as const;
+  for (const [command, more, line, other] of rows) {
+    const message = `the line is for "degu ${other}": run "degu ${other} -" and give it the line\n`;
+    for (const [operand, stdin] of [[line, ""], ["-", `${line}\n`]] as const) {
+      const { code, stdout, stderr } = await homes.run("other", [command, operand, ...more], {
+        stdin,
+      });
+      assertEquals([code, stdout, stderr], [2, "", `degu: error: ${message}`]);
+    }
+  }
+  sender.kill("SIGINT");
+  invite.kill("SIGINT");
+  await assertEnds(sender, 130);
+  await assertEnds(invite, 130);
+  assertEquals(await homes.runToSuccess("other", ["peers"]), "");
 });
 
 Deno.test("files and directories arrive as with get -r, both commands succeed, and no temporary file remains", async () => {
@@ -359,7 +389,7 @@ Deno.test("a receiver that is silent for 20 s ends the sender, with advice; an e
   await using device = await Device.open(machine.joinPath("receiver"), { name: "receiver" });
   /** Connects, sends a request, disconnects, and connects again after some seconds. */
   const joinAndLeave = async (sender: ReturnType<SendMachine["send"]>, seconds: number) => {
-    const peer = await device.join(await sender.waitForInvitation(), { serving: [] });
+    const peer = await device.join(toDeviceLine(await sender.waitForInvitation()), { serving: [] });
     const client = await device.client(peer);
     {
       using firstConnection = await client.connect();
@@ -409,7 +439,7 @@ Deno.test("sources that can't be sent are reported before the invitation: a miss
   const commands: [device: string, code: number, expectedMessage: string, args: string[]][] = [
     ["src/dir/state", 2, "keys must not leave", ["send", ...LOCAL, machine.joinPath("src/dir")]],
     ["state", 2, "keys must not leave", ["send", ...LOCAL, tmp]],
-    ["src/dir/state", 1, "the directory of the device", ["receive", "degu:x", home]],
+    ["src/dir/state", 1, "the directory of the device", ["receive", "degu-send:x", home]],
     ["state", 2, "at most one directory", ["receive", "a", "b"]],
     ["state", 2, "at most one directory", ["receive", "-", "--from", "x"]],
     ["state", 2, "on a terminal only", ["receive", "--address", "127.0.0.1:1", out]],
@@ -441,7 +471,7 @@ Deno.test("a failed report of success to the sender is a warning", async () => {
   await using invitation = await liar.invite();
   const expectedMessage =
     "all files have arrived, but liar was not notified: it answered with status 500";
-  await assertEnds(machine.receive([invitation.line]), 0, expectedMessage);
+  await assertEnds(machine.receive([toSendLine(invitation.line)]), 0, expectedMessage);
 });
 
 Deno.test("the report of success is repeated after a lost connection", async () => {
@@ -455,7 +485,7 @@ Deno.test("the report of success is repeated after a lost connection", async () 
     return sendSession.app(request, session, api);
   }, { logger: { debug() {}, info() {}, warn() {}, error() {} } });
   await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
-  const output = await assertEnds(machine.receive([invitation.line]), 0);
+  const output = await assertEnds(machine.receive([toSendLine(invitation.line)]), 0);
   assert(!output.includes("was not notified"), output);
   assertEquals(await sendSession.resultReported, null);
   assertEquals(reportCount, 2);
@@ -479,7 +509,7 @@ Deno.test("a sender can write only below the target: its names are checked", asy
   for (const bad of [...lists.map((each) => JSON.stringify(each)), "nonsense"]) {
     text = bad;
     await using invitation = await device.invite({ listen: [["127.0.0.1", 0]] });
-    const receiver = machine.receive([invitation.line]);
+    const receiver = machine.receive([toSendLine(invitation.line)]);
     await assertEnds(receiver, 1, "does not run degu send");
   }
   assertEquals(await listNames(machine.joinPath("out")), []);
@@ -527,7 +557,7 @@ Deno.test("the offered files are listed before the first request, with escaped n
   });
   await using invitation = await liar.invite();
   const onText = (_: string, text: string) => shown += text;
-  await assertEnds(machine.receive([invitation.line], { onText }), 1);
+  await assertEnds(machine.receive([toSendLine(invitation.line)], { onText }), 1);
   const [, announced] = /^liar sends:\n((?: .*\n)*)/m.exec(first ?? "") ?? [];
   const lines = ["a\\u{a} b", ...names.slice(1, 20)].map((name) => `  ${name} (1.23 kB)\n`);
   assertEquals(announced, `${lines.join("")}  and 3 more\n`);
@@ -590,7 +620,7 @@ Deno.test("a receiver polls the sender again after each pause, and after each lo
     () => liar.pollCount() < 4 ? NO_END_YET : [200, "OK", {}, null],
   );
   await using invitation = await liar.invite();
-  await assertEnds(machine.receive([invitation.line]), 1, "liar has stopped sending");
+  await assertEnds(machine.receive([toSendLine(invitation.line)]), 1, "liar has stopped sending");
   never.resolve([404, "Not Found", {}, null]);
   assert(pauses >= 3, `${pauses} pauses`);
   assertEquals(liar.pollCount(), 4);

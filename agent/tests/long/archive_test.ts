@@ -219,7 +219,7 @@ Deno.test(
       ["a help", ["serve", "--help"], none, ""],
       ["a wrong option", ["serve", "--shares", share], null, usage],
       ["a missing directory", ["serve", "--share", "missing", ...listen], null, noDirectory],
-      ["a garbled line", ["--json", "receive", "degu:nonsense", share], null, "is garbled"],
+      ["a garbled line", ["--json", "receive", "degu-send:nonsense", share], null, "is garbled"],
       ["an unknown peer", ["--home", home, "sync", "sofa:", share], null, "there is no peer"],
       ["a path with a comma", ["serve", "--share", "a,b", ...listen], all, '/a,b"'],
       [
@@ -231,7 +231,7 @@ Deno.test(
       ["the line for another sandbox", ["permissions", ...serve], all, ""],
     ];
     await testEachRow(t, rows, async (_rule, args, attempts, message) => {
-      await using agent = start(args, "degu:nonsense");
+      await using agent = start(args, "degu-send:nonsense");
       if (args.includes("127.0.0.1:0") && attempts) {
         await agent.waitForLine("127.0.0.1");
         agent.kill("SIGINT");
@@ -331,7 +331,11 @@ Deno.test(
       });
       const texts = lineHosts.map((host) => host.includes(":") ? `[${host}]` : host);
       const input = [dirs[0]!, ...texts, "203.0.113.1"];
-      const { granted, stderr } = await run(["receive", line, dirs[0]!], input);
+      const { granted, stderr } = await run([
+        "receive",
+        line.replace("degu:", "degu-send:"),
+        dirs[0]!,
+      ], input);
       assertEquals(granted, [true, false, false, ...texts.map(() => true), false], `${lineHosts}`);
       assertEquals(stderr, "");
     }
