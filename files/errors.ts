@@ -41,7 +41,7 @@ export interface TreeResult {
    *
    * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: An entry could not be copied.
-   * - `"half"`: The source has only directories and reserved names, as the mount points of disks
+   * - `"over half"`: The source has only directories and reserved names, as the mount points of disks
    *   that are not mounted, and entries of the target would be deleted. Or more of its files would
    *   be deleted than stay, and more than ten. The call has changed nothing. Not with `deleteAll`.
    * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
@@ -51,7 +51,7 @@ export interface TreeResult {
   readonly deletionsSkipped:
     | "incomplete"
     | "failed"
-    | "half"
+    | "over half"
     | "spelling"
     | null;
 }

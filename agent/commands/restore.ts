@@ -37,8 +37,8 @@ type MissingReason = Extract<RestoreEvent, { type: "missing" }>["reason"];
 const LIST_ADVICE = "without --at, degu restore lists what can be restored";
 
 const MISSING_REASONS: Readonly<Record<MissingReason, string>> = {
-  "own-versions": "it has a .degu-kept of its own: restore it by itself",
-  "no-file": "not a file, but a link or special file",
+  "own versions": "it has a .degu-kept of its own: restore it by itself",
+  "no file": "not a file, but a link or special file",
   unreadable: "can't be read",
 };
 
@@ -312,12 +312,12 @@ class Report {
         });
       case "missing": {
         const { reason } = event;
-        if (reason !== "no-file") this.hasFailed = true;
+        if (reason !== "no file") this.hasFailed = true;
         if (this.#output.json) {
           return this.#output.printResult("", { action: "miss", path, reason, ...dryRun });
         }
         const text = `not restored: ${name}: ${MISSING_REASONS[reason]}`;
-        return reason === "no-file" ? this.#output.warn(text) : this.#output.error(text);
+        return reason === "no file" ? this.#output.warn(text) : this.#output.error(text);
       }
       case "failed": {
         this.hasFailed = true;

@@ -689,7 +689,7 @@ Deno.test("a file that a link leads to is no file of the directory", async () =>
     const { tree, events } = await restore(files.root, time);
     assertEquals(Object.values(tree).includes("outside"), false);
     const missing = events.filter(({ type }) => type === "missing");
-    assertEquals(missing, [{ type: "missing", path: ["d"], reason: "no-file" }]);
+    assertEquals(missing, [{ type: "missing", path: ["d"], reason: "no file" }]);
   }
 });
 
@@ -708,7 +708,7 @@ Deno.test("what another program has changed stays changed, and a directory with 
   const { tree, events } = await restore(files.root, time);
   assertEquals(tree, { b: "1", "d/a": "1", new: "by another program" });
   const missing = events.filter(({ type }) => type === "missing");
-  assertEquals(missing, [{ type: "missing", path: ["e"], reason: "own-versions" }]);
+  assertEquals(missing, [{ type: "missing", path: ["e"], reason: "own versions" }]);
 });
 
 Deno.test("a killed process leaves entries of a change that did not take place, and a part of a line", async () => {

@@ -425,7 +425,7 @@ test("%s: an empty source that would delete all entries of the target rejects th
   await using trees = await makeTrees(direction, {}, { "old/a": "1" });
   const error = await catchIncomplete(() => copy(trees, { delete: true, onEvent }));
   const { failed, deletionsSkipped } = error.result!;
-  assertEquals([failed, deletionsSkipped], [1, "half"]);
+  assertEquals([failed, deletionsSkipped], [1, "over half"]);
   assertEquals((error.cause as TransferError).code, "OVER_HALF");
   assertStringIncludes(
     error.message,
@@ -437,7 +437,7 @@ test("%s: an empty source that would delete all entries of the target rejects th
       ...{ delete: true, partial: true, onEvent },
       ...options,
     });
-    assertEquals([failed, deletionsSkipped], [1, "half"]);
+    assertEquals([failed, deletionsSkipped], [1, "over half"]);
   }
   assertEquals((await copy(trees)).deletionsSkipped, null);
   assertEquals((await copy(trees, { delete: true, deleteAll: true })).deleted, 2);
@@ -533,7 +533,7 @@ test("%s: the error of a call that would delete most files of the target has the
   for (const path of Object.keys(source)) await Deno.utime(`${trees.source}/${path}`, 1, 1);
   for (const path of Object.keys(target)) await Deno.utime(`${trees.target}/${path}`, 1, 1);
   const { events, result } = await trees.copy({ delete: true });
-  assertEquals([result.deletionsSkipped, result.failed, result.files], ["half", 1, 0]);
+  assertEquals([result.deletionsSkipped, result.failed, result.files], ["over half", 1, 0]);
   const [failed] = events.filter((event) => event.type === "failed");
   const { code, message } = failed!.error as TransferError;
   assertEquals([code, failed!.path, failed!.at], ["OVER_HALF", [], "target"]);

@@ -255,7 +255,7 @@ class TreeCopy {
     if (majorLoss !== null) {
       report.reportFailed(TreeNode.makeRoot(), overHalfError(majorLoss), "target");
       await local.finish();
-      return "half";
+      return "over half";
     }
     await this.#copier.compareContents(plan.compareTasks, (task, isSame, sha256) => {
       if (isSame) plan.addUnchanged({ ...task, sha256 });

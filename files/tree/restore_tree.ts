@@ -51,26 +51,26 @@ export interface RestoreOptions {
    * of an interrupted call for the same directory and state. Without a target, only `dryRun` is
    * possible: the plan is that for a new directory.
    */
-  readonly target?: string | URL;
+  readonly target?: string | URL | undefined;
   /**
    * The beginning of the local hour of this time; or the name of a directory in `.degu-kept`, for
    * the state before the changes of this directory.
    */
   readonly at: Date | string;
   /** True if the call only plans. By default false. */
-  readonly dryRun?: boolean;
+  readonly dryRun?: boolean | undefined;
   /** Called for each entry of the plan; a file that is copied has its event after the copy. */
-  readonly onEvent?: (event: RestoreEvent) => void;
+  readonly onEvent?: ((event: RestoreEvent) => void) | undefined;
   /** Aborts the call between two files. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The reason for which an entry isn't restored. */
 export type MissingReason =
   /** The directory has earlier versions of its own: restore it by itself. */
-  | "own-versions"
+  | "own versions"
   /** The entry is a link, or neither a file nor a directory. */
-  | "no-file"
+  | "no file"
   /** The entry can't be read. */
   | "unreadable";
 
@@ -498,11 +498,11 @@ class Run {
         const file = `${withTrailingSlash(this.#state.root)}${path}`;
         const info = ignoreUnreadable(() => lstatOrNull(file));
         if (info?.isFile) files.set(path, { file, info, version: null });
-        else if (!info?.isDirectory) this.#addMissing(path, info ? "no-file" : "unreadable");
+        else if (!info?.isDirectory) this.#addMissing(path, info ? "no file" : "unreadable");
         else if (lstatOrNull(keptDirectoryOf(file)) === null) pending.push(path);
         else {
           this.#ownVersions.add(path);
-          this.#addMissing(path, "own-versions");
+          this.#addMissing(path, "own versions");
         }
       }
     }

@@ -190,7 +190,7 @@ export class Judge {
 
   /** Returns all deviations of the run from the documentation. */
   judge(): string[] {
-    if (this.#run.result.deletionsSkipped === "half") return this.#judgeRefusal();
+    if (this.#run.result.deletionsSkipped === "over half") return this.#judgeRefusal();
     this.#checkEvents();
     this.#checkDirectory(this.#source, this.#target, "free", true);
     this.#checkKept();
