@@ -278,6 +278,8 @@ export function toExplainedFailure(error: unknown): unknown {
 
 export async function checkWritable(dir: string): Promise<void> {
   const path = join(dir, `.${crypto.randomUUID()}.degu-part`);
+  // Unlike open, lstat names the path if this user may not enter the directory.
+  await ignoreNotFound(Deno.lstat(path));
   (await Deno.open(path, { write: true, createNew: true })).close();
   await Deno.remove(path);
 }

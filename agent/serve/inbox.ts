@@ -160,7 +160,10 @@ export class Inbox {
     for (const recordName of await listNamesIn(this.#recordsDirectory)) {
       const [, directory] = RECORD_NAME_PATTERN.exec(recordName) ?? [];
       if (directory === undefined) continue;
-      const text = await Deno.readTextFile(join(this.#recordsDirectory, recordName));
+      const path = join(this.#recordsDirectory, recordName);
+      // Unlike readTextFile, lstat names the path if this user may not enter the directory.
+      await Deno.lstat(path);
+      const text = await Deno.readTextFile(path);
       try {
         const { id, name, directory: directoryName } = JSON.parse(text);
         if (makeNameKey(directoryName) !== directory) throw new Error("of another directory");

@@ -3,13 +3,15 @@
  * prints each result as JSON.
  */
 
+import { dirname } from "node:path";
 import { AgentFiles } from "../../agent/tests/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 
 await using files = await AgentFiles.start();
 const { local, inbox, share, homes } = files;
 await fill(share, { a: "1", "closed/x": "2" });
-await fill(local, { c: "3", secret: "4", "closed/x": "5", "fixed": null });
+await fill(local, { c: "3", secret: "4", "closed/x": "5", "fixed": null, "empty": null });
+const [empty, inboxes] = [`${local}/empty`, dirname(inbox)];
 const viewer = homes.joinPath("viewer");
 const results: { rule: string; code: number; said: string }[] = [];
 
@@ -38,6 +40,11 @@ await run("serve: the share", `${local}/closed`, 0, ...closedShare);
 await run("serve: its names alone", `${local}/closed`, 0o400, ...closedShare);
 await run("serve: the inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed`);
 await run("serve: a new inbox", `${local}/fixed`, 0o500, "serve", "--inbox", `${local}/fixed/new`);
+await run("serve: an empty inbox", empty, 0o600, "serve", "--inbox", empty);
+await run("serve: the records", `${inboxes}/.degu-files`, 0o400, "serve", "--inbox", inboxes);
+await run("receive", `${local}/closed`, 0, "receive", `${local}/closed`);
+await run("send", `${local}/closed`, 0, "send", `${local}/closed/x`);
+await run("restore", `${local}/closed`, 0, "restore", `${local}/closed`);
 await run("the served end", inbox, 0o500, "put", `${local}/c`, "camera:new");
 results.push({ rule: "what serve says", code: 0, said: await served() });
 console.log(JSON.stringify(results));
