@@ -58,11 +58,12 @@ export async function restore(
     await checkTarget(target, dir);
   }
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
+  const operands = { dir, target, info };
   const fail = (error: unknown) => {
-    throw toFailure(error, { dir, target, info });
+    throw toFailure(error, operands);
   };
   if (at === undefined) {
-    await listStates(context, { dir, target, info }).catch(fail);
+    await listStates(context, operands).catch(fail);
     return 0;
   }
   if (info?.isFile) {
@@ -88,6 +89,8 @@ export async function restore(
   const result = await restoreTree(dir, options).catch(fail);
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
+    // Without a state to list, this throws the reason.
+    await listStates(context, operands, false).catch(fail);
     const problem = `no file was in ${JSON.stringify(dir)} ${time}; ${LIST_ADVICE}`;
     throw new Failure(problem, "NOT_THERE", { path: dir });
   }
@@ -112,6 +115,7 @@ interface State {
 async function listStates(
   { output, signal }: Context,
   { dir, target, info }: Operands,
+  isPrinted = true,
 ): Promise<void> {
   const path = await resolveRealPath(dir);
   const root = await findKeepingDirectory(path);
@@ -123,6 +127,7 @@ async function listStates(
       const version = join(keptDirectory, period, pathBelow);
       if ((await ignoreNotFound(Deno.lstat(version)))?.isFile) versions.push(version);
     }
+    if (!isPrinted && versions.length > 0) return;
     if (info !== null || versions.length > 0) return listVersions(output, dir, versions);
   }
   if (hours.length === 0) throw new RestoreError("NO_VERSIONS", "no period has a file");
@@ -159,6 +164,7 @@ async function listStates(
     const message = keptText === null ? problem : `${problem}; ${keptText}`;
     throw new Failure(message, "NOT_THERE", { path: dir });
   }
+  if (!isPrinted) return;
   output.note(`earlier states of ${dir}, the last first:`);
   const home = output.home === undefined ? [] : ["--home", output.home];
   for (const [index, { time, ...state }] of states.entries()) {

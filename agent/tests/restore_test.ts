@@ -752,6 +752,29 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
   for (const [code, message, dir, newDirectory] of rows) {
     await homes.runToFailure("desk", code, message, [...restore, dir, newDirectory]);
   }
-  const missing = [...restore, `${kept}/Documents/missing`, target];
-  await homes.runToFailure("desk", 1, "no file was in ", missing);
+});
+
+Deno.test("restore --at says what the list says if there is nothing to list", async () => {
+  await using homes = await AgentHomes.create();
+  const root = homes.joinPath("Inbox");
+  await fillPeriods(root, {
+    "2026-01-31T11_1": [[], "d/a"],
+    "2026-01-31T12_2": [[], "e/b"],
+    "2026-01-31T13_3": [["e/b"]],
+  });
+  await fill(root, { "d/a": "", "e/b": "", f: null });
+  const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
+  await fill(version, { a: "" });
+  const none = `no file was in "${root}/d" before 2026-01-31T11`;
+  const rows: [dir: string, message: string][] = [
+    ["d", `${none}; other versions are in "${version}"\n`],
+    ["e", "; without --at, degu restore lists what can be restored\n"],
+    ["f", `no versions are kept of "${root}/f": serve and sync keep them with --keep\n`],
+    ["g", `there is no directory "${root}/g", and no earlier versions are kept of it\n`],
+  ];
+  for (const [dir, message] of rows) {
+    const args = ["restore", "--at", "2026-01-31T11_1", `${root}/${dir}`, homes.joinPath("new")];
+    await homes.runToFailure("desk", 1, message, args);
+    assertEquals((await homes.run("desk", args)).stdout, "");
+  }
 });
