@@ -31,6 +31,7 @@ export async function rm(
   const paths = parseRemotePaths(operands);
   paths.forEach(checkNotInbox);
   let exitCode = 0;
+  let hasRemoved = false;
   const fail = (name: string, message: string, error: unknown) => {
     exitCode = FAILED;
     output.error(message);
@@ -55,6 +56,7 @@ export async function rm(
         (await files.findOrFail(names, mustBeDirectory)).kind === "directory";
       if (isTree) await removeTree(context, files, names, fail);
       else await removeEntry(context, files, names, mustBeDirectory);
+      hasRemoved = true;
     } catch (thrown) {
       // The refusal doesn't name the link, and a special file is refused without a reason.
       const refusal = thrown instanceof TransferError ? thrown.cause : thrown;
@@ -74,7 +76,7 @@ export async function rm(
       }
     }
   }
-  if (exitCode !== 0 || output.quiet) return exitCode;
+  if (!hasRemoved || output.quiet) return exitCode;
   const { connections } = files;
   const { peer } = connections;
   const noteSignal = AbortSignal.any([context.signal, AbortSignal.timeout(NOTE_MILLISECONDS)]);

@@ -108,13 +108,16 @@ Deno.test("a peer reads the earlier versions of its inbox alone, and changes non
 
 Deno.test("rm prints for how long a peer keeps what it has removed", async () => {
   await using files = await AgentFiles.start();
-  await fill(files.inbox, { "a": "1", "b": "2" });
+  await fill(files.inbox, { "a": "1", "b": "2", "c": "3" });
   await files.serve("--inbox", files.inboxes, "--keep", "30");
   const { stderr } = await files.runToSuccess("rm", "camera:a");
-  assertEquals(
-    stderr,
-    "camera keeps removed files for at least 30 days, and no space is freed until then\n",
-  );
+  const note =
+    "camera keeps removed files for at least 30 days, and no space is freed until then\n";
+  assertEquals(stderr, note);
+  // Also if one of several paths fails.
+  const missing = 'degu: error: "camera:a" does not exist\n';
+  const mixed = await files.runToFailure(1, missing, "rm", "camera:a", "camera:c");
+  assertEquals(mixed, `${missing}${note}`);
   await files.runToFailure(1, '"camera:a" does not exist\n', "rm", "camera:a");
   await files.serve("--inbox", files.inboxes);
   assertEquals((await files.runToSuccess("rm", "camera:b")).stderr, "");
