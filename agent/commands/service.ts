@@ -62,7 +62,11 @@ export async function installUnits(
     }
     return 0;
   }
-  const dir = await findUnitDirectory(context);
+  const dir = await findUnitDirectory(context).catch((error) => {
+    if (!(error instanceof NoSystemdFailure)) throw error;
+    const line = `setsid -f degu ${command.name() === "sync" ? "sync --every 60" : "serve"}`;
+    throw new Failure(`${error.message}; else run "${line}" with the same options`);
+  });
   const service = texts.get("service")!;
   const installedUnits = await readUnits(dir);
   const freeName = findFreeName(installedUnits, baseName, service);
@@ -238,8 +242,9 @@ function findCommand({ ExecStart }: ShownUnit): string | null {
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
 const NOT_LOGGED_IN_MESSAGE =
   "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
-  '"loginctl enable-linger"; without systemd, "setsid -f" before "degu serve" or ' +
-  '"degu sync --every" keeps it running';
+  '"loginctl enable-linger"';
+
+class NoSystemdFailure extends Failure {}
 
 async function runSystemctl(...args: string[]): Promise<string> {
   // With a value of LD_PRELOAD or LD_LIBRARY_PATH, Deno does not run what --allow-run names.
@@ -249,7 +254,7 @@ async function runSystemctl(...args: string[]): Promise<string> {
     const { success, stdout, stderr } = await command.output();
     if (success) return new TextDecoder().decode(stdout);
     const problem = new TextDecoder().decode(stderr).trim();
-    if (NO_BUS_PATTERN.test(problem)) throw new Failure(NOT_LOGGED_IN_MESSAGE);
+    if (NO_BUS_PATTERN.test(problem)) throw new NoSystemdFailure(NOT_LOGGED_IN_MESSAGE);
     throw new Failure(`systemctl --user ${args[0]}: ${problem}`);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) {
@@ -257,7 +262,7 @@ async function runSystemctl(...args: string[]): Promise<string> {
       throw new Failure(message, "NOT_PERMITTED", { cause: error });
     }
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Failure("there is no systemd on this machine", null, { cause: error });
+    throw new NoSystemdFailure("there is no systemd on this machine", null, { cause: error });
   }
 }
 
