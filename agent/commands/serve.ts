@@ -90,6 +90,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   });
   const logger = makeRewordingLogger(serverLogger.record, findRequest);
   const otherAddresses = await device.serving().catch(() => []);
+  if (otherAddresses.length > 0) {
+    const list = otherAddresses.map(formatAddress).join(" ");
+    output.note(`another server of this device is running on ${list}`);
+  }
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   using openServers = new DisposableStack();
   // If this function fails, the servers end without a warning of the library.
@@ -104,10 +108,6 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
       `inbox, ${isForAll ? "which all peers share" : "with a directory for each peer"}: ${inbox}`,
     ],
   ], { addresses, ...directories });
-  if (otherAddresses.length > 0) {
-    const list = otherAddresses.map(formatAddress).join(" ");
-    output.note(`another server of this device is running on ${list}`);
-  }
   const port = options.announce === false ? null : findExternalPort(servers);
   const isAnnounced = port !== null && isDiscoveryPermitted();
   await using announcement = isAnnounced

@@ -79,7 +79,7 @@ export class Inbox {
     for (const name of names) {
       const path = join(this.path, name);
       if (!ownedKeys.has(makeNameKey(name))) {
-        const reason = "belongs to no peer, but each peer has its own directory in the inbox";
+        const reason = "belongs to no peer: move it out of the inbox, or name another inbox";
         const message = `--inbox: ${JSON.stringify(path)} ${reason}`;
         throw new Failure(message, "ALREADY_THERE", { path });
       }

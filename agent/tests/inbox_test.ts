@@ -372,13 +372,14 @@ Deno.test("a directory with files of each peer alone is no inbox for all", async
   }
 });
 
-Deno.test("an inbox with an entry without an owner is refused, without advice", async () => {
+Deno.test("an inbox with an entry without an owner is refused, without advice to share it", async () => {
   await using homes = await AgentHomes.create("camera", "one");
   const inbox = homes.joinPath("inbox");
   const fails = async (...args: string[]) => {
     for (const command of [["serve", "--listen", "127.0.0.1:0"], ["service", "install"]]) {
       const all = [...command, ...args];
-      const stderr = await homes.runToFailure("camera", 1, "belongs to no peer", all);
+      const message = "belongs to no peer: move it out of the inbox, or name another inbox\n";
+      const stderr = await homes.runToFailure("camera", 1, message, all);
       assert(!stderr.includes("--inbox-for-all"), stderr);
     }
   };

@@ -37,9 +37,11 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
   await agent.waitForMessage("there are no peers: run ");
   const inbox = homes.joinPath("camera-inbox");
   const serveArgs = ["serve", "--inbox", inbox, "--listen", address];
-  await homes.runToFailure("camera", 1, `${address} is in use\n`, serveArgs);
+  const other = `another server of this device is running on ${address}\n`;
+  const inUse = `degu: error: ${address} is in use: choose another with --listen\n`;
+  await homes.runToFailure("camera", 1, `${other}${inUse}`, serveArgs);
   const second = (await homes.serve("camera")).agent;
-  await second.waitForMessage(`another server of this device is running on ${address}\n`);
+  await second.waitForMessage(other);
   second.kill("SIGTERM");
   await second.waitForEnd();
   agent.kill("SIGTERM");
