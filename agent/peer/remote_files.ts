@@ -136,7 +136,9 @@ export const OTHER_REASONS: Readonly<Record<NonNullable<DirectoryEntry["reason"]
 
 /** Describes an entry that is neither a file nor a directory, for the text `NAME is …`. */
 export function describeUncopiedEntry(reason: DirectoryEntry["reason"], peer: string): string {
-  return reason === "unreadable" ? `an entry that ${peer} may not read` : OTHER_REASONS[reason!];
+  return reason === "unreadable"
+    ? `an entry that ${peer} may not read: see its permissions there`
+    : OTHER_REASONS[reason!];
 }
 
 export class RemoteFiles implements Disposable {

@@ -105,6 +105,11 @@ Deno.test({
       ["send", `degu: error: "/here/closed/x": permission denied`],
       ["restore", `degu: error: "/here/closed": permission denied`],
       [
+        "a served file",
+        `"camera:a" is an entry that camera may not read: see its permissions there`,
+      ],
+      ["a served directory", `"camera:closed": camera can't read it: see its permissions there`],
+      [
         "the served end",
         `camera can't write to its inbox: see the output of "degu serve" on camera`,
       ],

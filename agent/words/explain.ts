@@ -45,6 +45,8 @@ const TLS_HINTS: Partial<Record<TlsErrorCode, string>> = {
 const FORGOTTEN_HINT = `if this device is missing in "degu peers" on PEER, ${PAIR_ADVICE}`;
 
 const SERVE_HINT = 'run "degu serve" on PEER';
+/** A device that is off looks like a network that drops the packets. */
+const ABSENT_HINT = 'see that PEER is on, in this network and runs "degu serve"';
 
 const TYPED_ADDRESS_HINT = "without --address, the stored addresses of PEER are used";
 
@@ -110,18 +112,16 @@ function findReasonAndHint(
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       attempt instanceof ConnectionError && attempt.fault === "timed out" && !attempt.isConnecting;
-    const hasAny = (...faults: ConnectionError["fault"][]) =>
-      attempts.some((each) => each instanceof ConnectionError && faults.includes(each.fault));
-    // The network, and not the peer, has caused the other faults.
-    const isOfPeer = hasAny("refused") ||
-      !hasAny("unknown name", "unknown interface", "unreachable");
+    const faults = attempts.map((each) => each instanceof ConnectionError && each.fault);
     const hint = attempts.some(isHanging)
       ? RUN_AGAIN
       : typedAddress !== undefined
       ? addressHint
-      : isOfPeer
+      : faults.includes("refused")
       ? SERVE_HINT
-      : undefined;
+      : faults.includes("unknown name") || faults.includes("unknown interface")
+      ? undefined
+      : ABSENT_HINT;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof ConnectionError) {
@@ -437,8 +437,8 @@ const TRANSFER_PROBLEMS: Readonly<Record<string, string>> = {
   "404": "it does not exist any more",
   "503": `PEER is busy (status 503): ${RUN_AGAIN}`,
   "get EXISTS": "another file of this name exists on this device: --force replaces it",
-  "get UNREADABLE": "PEER can't read it",
-  "get 403": "PEER can't read it",
+  "get UNREADABLE": "PEER can't read it: see its permissions there",
+  "get 403": "PEER can't read it: see its permissions there",
   "put OTHER_DISK": "PEER can't store it on the disk that is mounted there",
   "put UNREADABLE": "it can't be read",
   "put 400": `PEER has refused it (status 400): ${RUN_AGAIN}`,

@@ -3,15 +3,14 @@
  * prints each result as JSON.
  */
 
-import { dirname } from "node:path";
 import { AgentFiles } from "../../agent/tests/agent_files.ts";
 import { fill } from "@degu/testing/directories.ts";
 
 await using files = await AgentFiles.start();
-const { local, inbox, share, homes } = files;
+const { local, inbox, inboxes, share, homes } = files;
 await fill(share, { a: "1", "closed/x": "2" });
 await fill(local, { c: "3", secret: "4", "closed/x": "5", "fixed": null, "empty": null });
-const [empty, inboxes] = [`${local}/empty`, dirname(inbox)];
+const empty = `${local}/empty`;
 const viewer = homes.joinPath("viewer");
 const results: { rule: string; code: number; said: string }[] = [];
 
@@ -45,6 +44,8 @@ await run("serve: the records", `${inboxes}/.degu-files`, 0o400, "serve", "--inb
 await run("receive", `${local}/closed`, 0, "receive", `${local}/closed`);
 await run("send", `${local}/closed`, 0, "send", `${local}/closed/x`);
 await run("restore", `${local}/closed`, 0, "restore", `${local}/closed`);
+await run("a served file", `${share}/a`, 0, "get", "camera:a", `${local}/new`);
+await run("a served directory", `${share}/closed`, 0, "ls", "camera:closed");
 await run("the served end", inbox, 0o500, "put", `${local}/c`, "camera:new");
 results.push({ rule: "what serve says", code: 0, said: await served() });
 console.log(JSON.stringify(results));
