@@ -250,7 +250,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [1, '"camera:.degu-kept" does not exist', ["get", "-r", "--inbox", "camera:.degu-kept"]],
     [1, '"camera" does not exist on this device\n', ["send", note, "camera"]],
     [2, `"${note}" is named twice: name it once\n`, ["send", note, note]],
-    [2, '"camera:" is a path of a peer: degu put copies to a peer\n', ["send", note, "camera:"]],
+    [2, `"camera:" is a path of a peer: ${copiesTo}`, ["send", note, "camera:"]],
+    [2, `"camera:x/y" is a path of a peer: ${copiesTo}`, ["send", note, "camera:x/y"]],
     [1, '"camera" does not exist on this device\n', ["put", note, "camera", "camera:"]],
     [1, `"${note}" is named twice: name it once\n`, ["put", note, note, "camera:x/"]],
     [1, 'no directory "no-dir/sub" on this device: mkdir -p no-dir/sub\n', [
