@@ -516,7 +516,7 @@ function addInitCommand(program: AgentCommand): void {
     .description(
       "Creates this device: its name, its keys, and a directory for them. Prints the name and the id of the device. " +
         "The commands pair, invite, join and serve also create a missing device, with the name of this machine. With " +
-        "--name, renames an existing device.",
+        "--name, renames an existing device. send and receive always use the name of this machine.",
     )
     .option(
       "--name <name>",
