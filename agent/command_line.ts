@@ -66,10 +66,6 @@ function addPairCommand(program: AgentCommand): void {
     .addAddressOption()
     .addInvitingOptions()
     .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
-    .addExample(
-      "degu pair --address 192.168.1.7:40001",
-      "pair in a network without multicast, by the address that the other device prints",
-    )
     .withoutJson()
     .setHandler(async () => (await import("./commands/pair.ts")).runPair);
 }
@@ -108,10 +104,6 @@ function addJoinCommand(program: AgentCommand): void {
     .argument("[line]", 'the line that "degu invite" has printed, or - to read it from stdin')
     .addPairingOptions()
     .addExample("degu join -", "paste the line into the terminal")
-    .addExample(
-      "degu join --as laptop - < line.txt",
-      "read the line from a file, and name the other device laptop",
-    )
     .setHandler(async () => (await import("./commands/join.ts")).join);
 }
 
@@ -203,10 +195,6 @@ function addServeCommand(program: AgentCommand): void {
     .addExample("degu serve --share ~/Pictures", "let peers read a directory")
     .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
     .addExample(
-      "degu serve --inbox --keep 30",
-      "also keep earlier versions, for 30 days",
-    )
-    .addExample(
       "degu serve --share ~/Shared --inbox-for-all ~/Shared",
       "let peers read and write the same directory",
     )
@@ -228,7 +216,6 @@ function addLsCommand(program: AgentCommand): void {
     .addOption(new Option("-h, --human-readable").hideHelp())
     .addPeerOptions()
     .addExample("degu ls laptop:", "list the share of the peer")
-    .addExample("degu ls -l laptop:photos/2025", "list a directory with sizes and times")
     .setHandler(async () => (await import("./commands/ls.ts")).ls);
 }
 
@@ -256,10 +243,6 @@ last byte, so the exit code shows whether it is complete.`,
     .addCopyOptions()
     .addExample("degu get laptop:report.pdf", "copy a file into the current directory")
     .addExample("degu get -r laptop:photos/2025 pictures", "copy a directory to pictures/2025")
-    .addExample(
-      "degu get laptop:a.txt laptop:b.txt texts/",
-      "copy several files, and create the directory texts",
-    )
     .addExample("degu get laptop:db.sql - | psql db", "write a file to another program")
     .setHandler(async () => (await import("./commands/get.ts")).runGet);
 }
@@ -301,10 +284,6 @@ function addRmCommand(program: AgentCommand): void {
     .option("-r, --recursive", "remove directories with all their contents")
     .addPeerOptions()
     .addExample("degu rm laptop:report.pdf", "remove a file")
-    .addExample(
-      "degu rm laptop:photos/1.jpg laptop:photos/",
-      "remove a file, and then its empty directory",
-    )
     .addExample("degu rm -r laptop:photos", "remove a directory with all its contents")
     .setHandler(async () => (await import("./commands/rm.ts")).rm);
 }
@@ -359,10 +338,6 @@ directory to the inbox of a peer. The contents of the first directory are copied
       "copy a directory without the files that match the patterns",
     )
     .addExample(
-      "degu sync --every 60 photos laptop:photos",
-      "copy changes every minute, until interrupted",
-    )
-    .addExample(
       "degu sync --every 10 --move outbox laptop:",
       "move new files of a directory to the peer",
     )
@@ -391,10 +366,6 @@ What peers changed with --keep since then is undone. What another program change
     .option("-n, --dry-run", "print the files without restoring them")
     .option("-v, --verbose", "also print the files that are left out, because they were not there")
     .addExample(
-      "degu restore ~/Inbox/laptop/Documents",
-      "list earlier states, and restore nothing",
-    )
-    .addExample(
       "degu restore --at 2026-01-31T14:00 ~/Inbox/laptop ~/Inbox/laptop-2/restored",
       "restore all files of a lost device for its successor",
     )
@@ -414,9 +385,7 @@ function addServiceCommand(program: AgentCommand): void {
     .addExample(
       "degu service install sync --delete ~/Documents desk:Documents",
       "run degu sync every minute",
-    )
-    .addExample("degu service list", "list these services, with their last and next runs")
-    .addExample("degu service remove", "stop and remove these services");
+    );
   const runInstall: Run = () =>
     program.run(async (context, ...args: unknown[]) => {
       const { installUnits } = await import("./commands/service.ts");
@@ -502,10 +471,6 @@ function addReceiveCommand(program: AgentCommand): void {
     .addVerboseOption()
     .addAddressOption()
     .addExample("degu receive", "receive files into the current directory")
-    .addExample(
-      "degu receive --from laptop ~/Downloads",
-      "receive files from one of several sending devices",
-    )
     .addExample("degu receive -", "paste the line into the terminal")
     .setHandler(async () => (await import("./commands/receive.ts")).runReceive);
 }
@@ -523,10 +488,6 @@ function addInitCommand(program: AgentCommand): void {
       "the name of this device (default: the name of this machine)",
     )
     .addExample("degu init", "create a device with the name of this machine")
-    .addExample(
-      "degu init --name anna-laptop",
-      "create a device with another name, or rename the device",
-    )
     .setHandler(async () => (await import("./commands/init.ts")).init);
 }
 

@@ -180,6 +180,24 @@ const EXCESS_HINTS: Readonly<Record<string, string>> = {
   serve: "--share or --inbox names a directory",
 };
 
+/** What stands for the commands and options of scp, rsync, ls, croc and ssh. */
+const SUBSTITUTES: readonly (readonly [typed: RegExp, advice: string])[] = [
+  [/^degu (?:cp|copy|scp|push|upload)$/, "use degu put or degu get"],
+  [/^degu (?:pull|fetch|download)$/, "use degu get"],
+  [/^degu (?:mv|move)$/, "use degu sync --move, degu put or degu get"],
+  [/^degu (?:list|dir)$/, "use degu ls"],
+  [/^degu (?:delete|remove)$/, "use degu rm"],
+  [/^degu (?:status|paired|devices)$/, "use degu peers"],
+  [/^degu (?:-v|--verbose)$/, "use -V for the version, and -v behind a command that copies"],
+  [/^service status$/, "use degu service list"],
+  [/^(?:serve|install|send|invite|pair) (?:-[Pp]|--port)$/, "use --listen ADDRESS:PORT"],
+  [/^(?:ls|get|put|rm|ping|receive) (?:-[Pp]|--port)$/, "use --address HOST:PORT"],
+  [/^(?:get|put) --exclude$/, "use degu sync"],
+  [/^sync -i$/, "use -v"],
+  [/^(?:pair|receive) (?:-y|--yes)$/, "only a line needs no answer: see --help"],
+  [/^(?:ls -[1a]|rm -f|(?:get|put|send|receive) (?:-[aivz]|--code|--progress))$/, "leave it out"],
+];
+
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   // commander also suggests opposites, such as --exclude for --include.
   const text = message.replace(/^error: /, "").replace(
@@ -191,13 +209,11 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;
   if (code === "commander.invalidArgument") return text.replace(invalidOption, "$1: ");
   if (message === "(outputHelp)") {
-    const [first, word = "help"] = args;
-    const problem = first === "help" && word !== "help"
-      ? describeUnknownCommand(word, command)
-      : args.length === 0
+    const [, word] = args;
+    const problem = word === undefined
       ? "a command is missing"
-      : "a command is missing or unknown";
-    return `${problem}; usage: ${formatUsage(command)}, or --help`;
+      : describeUnknownCommand(word, command);
+    return withAdvice(problem, command);
   }
   const isExcess = code === "commander.excessArguments";
   // The words may be parts of a secret line.
@@ -206,10 +222,17 @@ function describeUsageProblem({ code, message }: CommanderError, command: Comman
   if (parent?.name() === "install" && parent.args[0] !== command.name()) {
     const isUnknown = isExcess && parent.args[0] === args[0];
     const installProblem = isUnknown ? describeUnknownCommand(args[0]!, parent) : problem;
-    return `${installProblem}; usage: ${formatUsage(parent)}, or --help`;
+    return withAdvice(installProblem, parent);
   }
   const hint = isExcess ? EXCESS_HINTS[command.name()] : undefined;
   if (hint !== undefined) return `${text.replace(/\. .*/s, "")}: ${hint}`;
+  return withAdvice(problem, command);
+}
+
+function withAdvice(problem: string, command: Command): string {
+  const [, word = ""] = /^unknown \w+ '([^'=]*)/.exec(problem) ?? [];
+  const [, advice] = SUBSTITUTES.find(([typed]) => typed.test(`${command.name()} ${word}`)) ?? [];
+  if (advice !== undefined) return `${problem}: ${advice}`;
   return `${problem}; usage: ${formatUsage(command)}, or --help`;
 }
 

@@ -340,14 +340,14 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, "unknown option '--create'; usage: degu serve", ["serve", "--create"]],
     [2, `unknown option '--update'; ${sync}`, ["sync", "--update", local, "camera:"]],
     [2, "unknown option '-i'; usage: degu rm", ["rm", "-i", "camera:a"]],
-    [2, "unknown option '-1'; usage: degu ls", ["ls", "-1", "camera:"]],
-    [2, "unknown option '-1'; usage: degu ls", ["ls", "camera:", "-1"]],
+    [2, "unknown option '-2'; usage: degu ls", ["ls", "-2", "camera:"]],
+    [2, "unknown option '-2'; usage: degu ls", ["ls", "camera:", "-2"]],
     [2, "unknown option '-r.pdf': ./-r.pdf names a file; usage: degu put", [
       ...["put", "-r.pdf", "camera:"],
     ]],
     [2, "unknown option '-x.txt': ./-x.txt names a file; usage: degu send", ["send", "-x.txt"]],
     [2, "unknown option '-x'; usage: degu put", ["put", "-r", "-vx", "camera:"]],
-    [2, "unknown option '-f'; usage: degu rm", ["rm", "-rf", "camera:a"]],
+    [2, "unknown option '-f': leave it out\n", ["rm", "-rf", "camera:a"]],
     [2, "unknown option '-10'; usage: degu put", ["put", "-10", "camera:"]],
     [2, "unknown option '-.5': ./-.5 names a file; usage: degu put", [
       ...["put", `${local}/a`, "-.5", "--", "camera:"],
@@ -375,10 +375,62 @@ Deno.test("a wrong option, command or number of arguments prints the usage, and 
     [2, `unknown option '--include'; ${sync}`, ["sync", "--include", "x"]],
     [2, "unknown command 'uninstall'; usage: degu service", ["service", "uninstall"]],
     [2, "unknown command 'snyc' (Did you mean sync?); usage: degu COMMAND [OPTION]... [", ["snyc"]],
-    [2, "unknown command 'mv'; usage: degu COMMAND [OPTION]... [", ["mv", "camera:a", "b"]],
-    [2, "unknown command 'mv'; usage: degu COMMAND ", ["help", "mv"]],
     [2, "unknown command 'stop'; usage: degu service install|list|remove", ["service", "stop"]],
   ]);
+});
+
+Deno.test("a command or an option of another program is refused with what stands for it", async (t) => {
+  await using files = await AgentFiles.start();
+  const put = (option: string) => ["put", option, "a", "camera:"];
+  const rows: [typed: string[], word: string, advice: string][] = [
+    ...["cp", "copy", "scp", "push", "upload"].map((word): [string[], string, string] => [
+      [word, "a", "camera:"],
+      word,
+      "use degu put or degu get",
+    ]),
+    [["pull", "camera:a"], "pull", "use degu get"],
+    [["download", "camera:a"], "download", "use degu get"],
+    [["fetch", "camera:a"], "fetch", "use degu get"],
+    [["mv", "a", "camera:"], "mv", "use degu sync --move, degu put or degu get"],
+    [["help", "move"], "move", "use degu sync --move, degu put or degu get"],
+    [["list"], "list", "use degu ls"],
+    [["dir", "camera:"], "dir", "use degu ls"],
+    [["delete", "camera:a"], "delete", "use degu rm"],
+    [["remove", "camera:a"], "remove", "use degu rm"],
+    [["status"], "status", "use degu peers"],
+    [["paired"], "paired", "use degu peers"],
+    [["devices"], "devices", "use degu peers"],
+    [["service", "status"], "status", "use degu service list"],
+    [["ls", "-la", "camera:"], "-a", "leave it out"],
+    [["ls", "-1", "camera:"], "-1", "leave it out"],
+    [["send", "--code", "foo", "a"], "--code", "leave it out"],
+    [["send", "-v", "a"], "-v", "leave it out"],
+    [["receive", "--progress"], "--progress", "leave it out"],
+    [["receive", "--yes"], "--yes", "only a line needs no answer: see --help"],
+    [["pair", "-y"], "-y", "only a line needs no answer: see --help"],
+    [["serve", "--port=80"], "--port=80", "use --listen ADDRESS:PORT"],
+    [["service", "install", "--port", "80"], "--port", "use --listen ADDRESS:PORT"],
+    [put("-P"), "-P", "use --address HOST:PORT"],
+    [put("--exclude=*.o"), "--exclude=*.o", "use degu sync"],
+    [["sync", "-i", "a", "camera:"], "-i", "use -v"],
+    [
+      ["--verbose", "peers"],
+      "--verbose",
+      "use -V for the version, and -v behind a command that copies",
+    ],
+    [["-v"], "-v", "use -V for the version, and -v behind a command that copies"],
+    // Without it, files would be copied that it would skip.
+    [["sync", "-u", "a", "camera:"], "-u", ""],
+    [["sync", "--bwlimit=100", "a", "camera:"], "--bwlimit=100", ""],
+    // What replaces files, or deletes without a question, is not advised.
+    [put("-f"), "-f", ""],
+    [["rm", "-i", "camera:a"], "-i", ""],
+  ];
+  for (const [typed, word, advice] of rows) {
+    const kind = word.startsWith("-") ? "option" : "command";
+    const end = advice === "" ? "; usage: " : `: ${advice}\n`;
+    await testFailures(t, files, [[2, `degu: error: unknown ${kind} '${word}'${end}`, typed]]);
+  }
 });
 
 Deno.test("options of rsync and scp for what each copy does are ignored; -n, -q and -v are short names", async () => {

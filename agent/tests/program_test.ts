@@ -141,7 +141,7 @@ Deno.test("a usage error is one line, with exit code 2", async () => {
       ["service"],
       /a command is missing; usage: degu service install\|list\|remove, or --help\n/,
     ],
-    [["help", "help"], /error: a command is missing or unknown; usage: degu COMMAND /],
+    [["help", "help"], /error: unknown command 'help'; usage: degu COMMAND /],
     [["help", "frob"], /error: unknown command 'frob'; usage: degu COMMAND /],
     [
       ["help", "snyc"],
