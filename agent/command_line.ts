@@ -85,10 +85,7 @@ function addInviteCommand(program: AgentCommand): void {
     )
     .addInvitingOptions()
     .addExample("degu invite", "print the line for degu join -")
-    .addExample(
-      "degu invite | ssh other degu join -",
-      "pair with a machine on which you have a shell",
-    )
+    .addExample("degu invite | ssh other degu join -", "pair with a machine over ssh")
     .setHandler(async () => (await import("./commands/invite.ts")).runInvite);
 }
 
@@ -127,10 +124,7 @@ function addRenameCommand(program: AgentCommand): void {
     )
     .argument("<peer>", "the name or id of the peer")
     .argument("<name>", "the new name: 1 to 63 letters, digits, - and _")
-    .addExample(
-      "degu rename localhost-2 annas-phone",
-      "rename a peer; then use it as in degu ls annas-phone:",
-    )
+    .addExample("degu rename localhost-2 phone", "rename a peer; then use it as phone:")
     .setHandler(async () => (await import("./commands/peers.ts")).rename);
 }
 
@@ -194,6 +188,7 @@ function addServeCommand(program: AgentCommand): void {
     .option("--no-announce", "don't announce this device on the local network (mDNS)")
     .addExample("degu serve --share ~/Pictures", "let peers read a directory")
     .addExample("degu serve --inbox", "let each peer write to its own directory in ~/Inbox")
+    .addExample("degu serve --inbox --keep 30", "also keep earlier versions, for 30 days")
     .addExample(
       "degu serve --share ~/Shared --inbox-for-all ~/Shared",
       "let peers read and write the same directory",
@@ -329,6 +324,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
     .addCopyOptions()
     .addIgnoredOptions("-r, --recursive", "-P, --partial")
     .addExample("degu sync laptop:photos photos", "update a local directory from a peer")
+    .addExample("degu sync --every 60 photos laptop:photos", "copy changes every minute")
     .addExample(
       "degu sync --dry-run --delete photos laptop:photos",
       "print the files that would be copied and deleted on the peer",
@@ -337,10 +333,7 @@ directory to the inbox of a peer. The contents of the first directory are copied
       'degu sync --exclude "*.tmp" --exclude /build/ project laptop:project',
       "copy a directory without the files that match the patterns",
     )
-    .addExample(
-      "degu sync --every 10 --move outbox laptop:",
-      "move new files of a directory to the peer",
-    )
+    .addExample("degu sync --every 10 --move outbox laptop:", "move new files to the peer")
     .setHandler(async () => (await import("./commands/sync.ts")).sync);
 }
 
@@ -365,6 +358,7 @@ What peers changed with --keep since then is undone. What another program change
     )
     .option("-n, --dry-run", "print the files without restoring them")
     .option("-v, --verbose", "also print the files that are left out, because they were not there")
+    .addExample("degu restore ~/Inbox/laptop/Documents", "list earlier states")
     .addExample(
       "degu restore --at 2026-01-31T14:00 ~/Inbox/laptop ~/Inbox/laptop-2/restored",
       "restore all files of a lost device for its successor",
@@ -385,7 +379,8 @@ function addServiceCommand(program: AgentCommand): void {
     .addExample(
       "degu service install sync --delete ~/Documents desk:Documents",
       "run degu sync every minute",
-    );
+    )
+    .addExample("degu service list", "list these services, with their last and next runs");
   const runInstall: Run = () =>
     program.run(async (context, ...args: unknown[]) => {
       const { installUnits } = await import("./commands/service.ts");
@@ -471,6 +466,7 @@ function addReceiveCommand(program: AgentCommand): void {
     .addVerboseOption()
     .addAddressOption()
     .addExample("degu receive", "receive files into the current directory")
+    .addExample("degu receive --from laptop ~/Downloads", "if several devices send")
     .addExample("degu receive -", "paste the line into the terminal")
     .setHandler(async () => (await import("./commands/receive.ts")).runReceive);
 }

@@ -41,9 +41,10 @@ export interface TreeResult {
    *
    * - `"incomplete"`: An entry of the source can't be read, or has a name that can't be sent.
    * - `"failed"`: An entry could not be copied.
-   * - `"over half"`: The source has only directories and reserved names, as the mount points of disks
-   *   that are not mounted, and entries of the target would be deleted. Or more of its files would
-   *   be deleted than stay, and more than ten. The call has changed nothing. Not with `deleteAll`.
+   * - `"over half"`: The source has only directories and reserved names, as the mount points of
+   *   disks that are not mounted, and entries of the target would be deleted. Or more of its files
+   *   would be deleted than stay, and more than ten. The call has changed nothing. Not with
+   *   `deleteAll`.
    * - `"spelling"`: The target lists an entry of the source by another name, or not at all. Each
    *   superfluous entry of the directory may be this entry, so all of them are kept with their
    *   content. In other directories superfluous entries were deleted.

@@ -21,7 +21,7 @@ const START = formatDirectory(relative(Deno.cwd(), Deno.env.get("INIT_CWD") ?? "
 const ALL_TESTS = await readTestFolders();
 const OWN_TESTS = ALL_TESTS.filter((folder) => folder === `${START}tests`);
 const TESTS = START === "" || OWN_TESTS.length === 0 ? ALL_TESTS : OWN_TESTS;
-/** The modules that start many processes start first: at the end, a processor would wait for them. */
+/** The modules that take longest start first: at the end, a processor would wait for them. */
 const FIRST_TESTS = ["tests/project/permissions_test.ts", "tests/types/programs_test.ts"];
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = ALL_TESTS.map((folder) => `${folder}/long`);

@@ -112,14 +112,18 @@ function findReasonAndHint(
     // The kernel of a hanging peer accepts connections, but its program does not send data.
     const isHanging = (attempt: unknown) =>
       attempt instanceof ConnectionError && attempt.fault === "timed out" && !attempt.isConnecting;
-    const faults = attempts.map((each) => each instanceof ConnectionError && each.fault);
+    const hasAny = (...faults: ConnectionError["fault"][]) =>
+      attempts.some((each) => each instanceof ConnectionError && faults.includes(each.fault));
+    // Without a route, the cable of this machine is out, or its network is another one.
+    const isOwnFault = hasAny("unknown name", "unknown interface") ||
+      attempts.every((each) => errorCodeOf(each) === "ENETUNREACH");
     const hint = attempts.some(isHanging)
       ? RUN_AGAIN
       : typedAddress !== undefined
       ? addressHint
-      : faults.includes("refused")
+      : hasAny("refused")
       ? SERVE_HINT
-      : faults.includes("unknown name") || faults.includes("unknown interface")
+      : isOwnFault
       ? undefined
       : ABSENT_HINT;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];

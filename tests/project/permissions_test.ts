@@ -496,11 +496,12 @@ async function setUp(homes: AgentHomes): Promise<Record<string, Case>> {
       args: ["send", "--listen", ADDRESS, ownDirectory],
       values: { ADDRESS, DIR: ownDirectory, TMP: tmp },
       ...invited,
+      until: "degu-send:",
     },
     "receive LINE TARGET": {
       args: ["receive", "-", target],
       values: { INVITER, TARGET: target, TMP: tmp },
-      stdin: await send.waitForLine("degu:"),
+      stdin: await send.waitForLine("degu-send:"),
     },
     "permissions get PEER:PATH TARGET": {
       args: ["permissions", "get", "camera:shared", target],

@@ -45,7 +45,7 @@ function masked(session: string): string {
   return session
     .replace(/\b[a-z2-7]{52}\b|\b[a-z2-7]{8}…/g, "ID")
     .replace(/(?<=announced .* as \w+-)[a-z2-7]{16}\b/, "ID")
-    .replace(/degu:[\w-]+…/, "LINE")
+    .replace(/degu(-send)?:[\w-]+…/, "LINE")
     .replace(/\b\d{3} \d{3}\b/g, "NUMBER")
     .replace(/ +\d+ % .*/g, " BAR")
     // The terminal may break the line within a figure.
