@@ -16,7 +16,7 @@ export async function init(
     const problem = `there is a device in ${home} already: ${formatDevice(existingDevice)}`;
     const advice = "to rename it, add --name NAME; to create another device, name another " +
       "directory with --home";
-    throw new Failure(`${problem}; ${advice}`, "ALREADY_THERE", { path: home });
+    throw new Failure(`${problem}; ${advice}`, "ALREADY_EXISTS", { path: home });
   }
   const options = {
     name: requestedName ?? makeDefaultName(),

@@ -62,7 +62,7 @@ export async function runPut(
   const isTargetFile = targetEntry?.kind === "file";
   const notDirectoryFailure = new Failure(
     `${files.quoteName(targetNames)} is a file, not a directory`,
-    "ALREADY_THERE",
+    "ALREADY_EXISTS",
   );
   const isTargetDirectory = target.mustBeDirectory || !isSingleSource ||
     targetEntry?.kind === "directory";
@@ -93,7 +93,7 @@ export async function runPut(
         if (existingEntry?.kind === "file") {
           throw new Failure(
             `${files.quoteName(existingEntry.names)} is a file: copy the directory to another path`,
-            "ALREADY_THERE",
+            "ALREADY_EXISTS",
           );
         }
         if (targetNames.length > 0 && names.at(-1) === targetNames.at(-1)) {
@@ -162,7 +162,7 @@ async function makeUploadJob(
     copy: async (pool, options) => {
       if (existingEntry?.kind === "directory") {
         const problem = `a directory has this name: ${JSON.stringify(`${name}/`)}`;
-        throw new Failure(problem, "ALREADY_THERE");
+        throw new Failure(problem, "ALREADY_EXISTS");
       }
       attempts++;
       const result = await upload(pool, path, files.makeUri(names), {

@@ -92,7 +92,7 @@ export async function restore(
     // Without a state to list, this throws the reason.
     await listStates(context, operands, false).catch(fail);
     const problem = `no file was in ${JSON.stringify(dir)} ${time}; ${LIST_ADVICE}`;
-    throw new Failure(problem, "NOT_THERE", { path: dir });
+    throw new Failure(problem, "NOT_FOUND", { path: dir });
   }
   report.finish(result, target, time);
   return report.hasFailed ? FAILED : 0;
@@ -162,7 +162,7 @@ async function listStates(
     const firstHour = hourOf(hours.at(-1)![0]!);
     const problem = `no file was in ${JSON.stringify(dir)} before ${firstHour}`;
     const message = keptText === null ? problem : `${problem}; ${keptText}`;
-    throw new Failure(message, "NOT_THERE", { path: dir });
+    throw new Failure(message, "NOT_FOUND", { path: dir });
   }
   if (!isPrinted) return;
   output.note(`earlier states of ${dir}, the last first:`);
@@ -264,7 +264,7 @@ function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
   if (error instanceof RangeError) return makeNestedTargetFailure(target, error);
   if (error instanceof Deno.errors.AlreadyExists) {
     const problem = `${JSON.stringify(target)} exists, and is not empty: name a new directory`;
-    return new Failure(problem, "ALREADY_THERE", { cause: error, path: target ?? dir });
+    return new Failure(problem, "ALREADY_EXISTS", { cause: error, path: target ?? dir });
   }
   if (!(error instanceof RestoreError)) return error;
   const hint = error.code === "OTHER_VERSIONS"
@@ -275,7 +275,7 @@ function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
     : info === null
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
     : `no versions are kept of ${JSON.stringify(dir)}: serve and sync keep them with --keep`;
-  return new Failure(problem, "NOT_THERE", { cause: error, path: dir });
+  return new Failure(problem, "NOT_FOUND", { cause: error, path: dir });
 }
 
 class Report {

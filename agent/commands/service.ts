@@ -144,7 +144,7 @@ function findPorts(command: string): number[] {
 async function writeUnit(path: string, text: string): Promise<void> {
   if ((await ignoreNotFound(Deno.readTextFile(path)))?.startsWith(FIRST_LINE) === false) {
     const message = `${JSON.stringify(path)} exists, but was not written by degu service install`;
-    throw new Failure(message, "ALREADY_THERE", { path });
+    throw new Failure(message, "ALREADY_EXISTS", { path });
   }
   await Deno.writeTextFile(path, text);
 }
@@ -160,7 +160,7 @@ export async function removeUnits(context: Context, service?: string): Promise<v
   if (names.length === 0) {
     if (service === undefined) return output.note(NO_SERVICE_MESSAGE);
     const message = `degu service install has not installed ${JSON.stringify(service)}`;
-    throw new Failure(message, "NOT_THERE");
+    throw new Failure(message, "NOT_FOUND");
   }
   await runSystemctl("disable", ...names);
   // systemd refuses to stop a unit that does not run and whose file it can't read.

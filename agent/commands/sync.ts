@@ -95,7 +95,7 @@ export async function sync(
     // A disk that is mounted again may have another device, but it has the same inodes.
     if (info !== null && info.dev !== firstInfo!.dev && info.ino !== firstInfo!.ino) {
       const problem = `${JSON.stringify(root)} is on another disk than in the first run`;
-      throw new Failure(`${problem}: is its disk mounted?`, "NOT_THERE", { path: root });
+      throw new Failure(`${problem}: is its disk mounted?`, "NOT_FOUND", { path: root });
     }
     const exitCode = await syncOnce(runContext, remotePath, root, isDownload, {
       ...options,
@@ -146,7 +146,7 @@ async function syncOnce(
     const kindText = remoteEntry.kind === "file"
       ? "a file, not a directory"
       : describeUncopiedEntry(remoteEntry.reason, files.connections.peer);
-    const code = isDownload ? null : "ALREADY_THERE";
+    const code = isDownload ? null : "ALREADY_EXISTS";
     throw new Failure(`${files.quoteName(names)} is ${kindText}`, code);
   }
   const isIncluded = (entry: TreeEntry) => {
@@ -196,9 +196,9 @@ async function checkLocal(root: string, isTarget: boolean, mayCreate: boolean): 
       ? await describeDirectoryObstacle(root)
       : await describeMissingDirectory(root, !mayCreate);
     if (problem === null) return;
-    throw new Failure(problem, "NOT_THERE", { path: root });
+    throw new Failure(problem, "NOT_FOUND", { path: root });
   }
   if (info.isDirectory) return;
-  const code = isTarget ? "ALREADY_THERE" : null;
+  const code = isTarget ? "ALREADY_EXISTS" : null;
   throw new Failure(`${JSON.stringify(root)} is not a directory`, code);
 }

@@ -21,11 +21,11 @@ export async function findTarget(
   if (info === null && (await ignoreNotFound(Deno.lstat(resolve(path))))?.isSymlink) {
     throw new Failure(
       `${JSON.stringify(path)} is a symbolic link to a file that does not exist`,
-      "ALREADY_THERE",
+      "ALREADY_EXISTS",
     );
   }
   if (info !== null && !info.isFile && !info.isDirectory) {
-    throw new Failure(`${JSON.stringify(path)} is not a regular file`, "ALREADY_THERE");
+    throw new Failure(`${JSON.stringify(path)} is not a regular file`, "ALREADY_EXISTS");
   }
   const isDirectory = info?.isDirectory || hasSeveralSources || path.endsWith("/");
   if (isDirectory && info?.isDirectory === false) throw notDirectoryFailure(path);
@@ -40,7 +40,7 @@ export async function makeMissingTargetFailure(path: string): Promise<Failure> {
   const problem = await describeDirectoryObstacle(path) ??
     `there is no directory ${JSON.stringify(path)} on this device: ` +
       formatShellCommand("mkdir", "-p", path);
-  return new Failure(problem, "NOT_THERE", { path });
+  return new Failure(problem, "NOT_FOUND", { path });
 }
 
 /**
@@ -55,7 +55,7 @@ export async function findDirectoryPath(
   if (name !== undefined && (await ignoreNotFound(Deno.lstat(targetPath)))?.isSymlink) {
     throw new Failure(
       `${JSON.stringify(targetPath)} is a symbolic link, which is not followed below the target`,
-      "ALREADY_THERE",
+      "ALREADY_EXISTS",
     );
   }
   for (const checkedPath of new Set([path, targetPath])) {
@@ -76,7 +76,7 @@ export function makeEntryPath(directory: string, name: string): string {
 }
 
 function notDirectoryFailure(path: string): Failure {
-  return new Failure(`${JSON.stringify(path)} is not a directory`, "ALREADY_THERE");
+  return new Failure(`${JSON.stringify(path)} is not a directory`, "ALREADY_EXISTS");
 }
 
 export function makeDownloadJob(
@@ -97,7 +97,7 @@ export function makeDownloadJob(
       await Deno.mkdir(dirname(path), { recursive: true });
       const info = await ignoreNotFound(Deno.stat(path));
       if (info?.isDirectory && (followLink || !(await Deno.lstat(path)).isSymlink)) {
-        throw new Failure(`${JSON.stringify(path)} is a directory`, "ALREADY_THERE");
+        throw new Failure(`${JSON.stringify(path)} is a directory`, "ALREADY_EXISTS");
       }
       const result = await download(pool, uri, path, {
         ...options,

@@ -77,13 +77,13 @@ export function makeStreamUploadJob(
     const name = files.formatName(entry.names);
     throw new Failure(
       `${JSON.stringify(`${name}/`)} is a directory: name the file, such as ${name}/NAME`,
-      "ALREADY_THERE",
+      "ALREADY_EXISTS",
     );
   }
   const to = files.formatName(names);
   if (entry !== null && !replace) {
     const problem = insertPeer(EXISTS_AT_PEER, files.connections.peer);
-    throw new Failure(`${JSON.stringify(to)}: ${problem}`, "ALREADY_THERE", { path: to });
+    throw new Failure(`${JSON.stringify(to)}: ${problem}`, "ALREADY_EXISTS", { path: to });
   }
   const stream = makeSourceStream(source, signal);
   return {

@@ -200,7 +200,7 @@ export async function makeMissingSourceFailure(path: string): Promise<Failure> {
   const bytesProblem = path.includes("\ufffd") ? ", or its name is not UTF-8" : "";
   const problem = await describeDirectoryObstacle(path) ??
     `${JSON.stringify(path)} does not exist on this device${bytesProblem}`;
-  return new Failure(problem, "NOT_THERE", { path });
+  return new Failure(problem, "NOT_FOUND", { path });
 }
 
 /**

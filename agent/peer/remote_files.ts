@@ -274,9 +274,9 @@ export class RemoteFiles implements Disposable {
       if (entry === null) return;
       if (entry.kind === "file") {
         const problem = `${this.quoteName(entry.names)} is a file, not a directory`;
-        throw new Failure(problem, "ALREADY_THERE");
+        throw new Failure(problem, "ALREADY_EXISTS");
       }
-      if (entry.kind === "other") throw this.#makeUncopiedFailure(entry, "ALREADY_THERE");
+      if (entry.kind === "other") throw this.#makeUncopiedFailure(entry, "ALREADY_EXISTS");
     }
   }
 
@@ -288,7 +288,7 @@ export class RemoteFiles implements Disposable {
     const entry = await this.find(names);
     if (entry === null) await this.checkParents(names);
     else if (entry.reason === "link" || entry.reason === "special") {
-      throw this.#makeUncopiedFailure(entry, "ALREADY_THERE");
+      throw this.#makeUncopiedFailure(entry, "ALREADY_EXISTS");
     }
     return entry;
   }
@@ -334,7 +334,7 @@ export class RemoteFiles implements Disposable {
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {
-    return new Failure(message, "NOT_THERE", { path: this.formatName(names), peer: this.peer });
+    return new Failure(message, "NOT_FOUND", { path: this.formatName(names), peer: this.peer });
   }
 
   /** An uploaded file is in the inbox, not in the share. */

@@ -81,7 +81,7 @@ export class Inbox {
       if (!ownedKeys.has(makeNameKey(name))) {
         const reason = "belongs to no peer: move it out of the inbox, or name another inbox";
         const message = `--inbox: ${JSON.stringify(path)} ${reason}`;
-        throw new Failure(message, "ALREADY_THERE", { path });
+        throw new Failure(message, "ALREADY_EXISTS", { path });
       }
       const problem = findDirectoryProblem(path);
       if (problem !== null) throw new Failure(`--inbox: ${problem}`, null, { path });

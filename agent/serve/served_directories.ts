@@ -142,7 +142,7 @@ export async function checkServedDirectory(
     const parent = dirname(dir);
     const hasParent = !mayRead(parent) || await ignoreNotFound(Deno.stat(parent)) !== null;
     const problem = await describeMissingDirectory(hasParent ? dir : parent, true);
-    throw new Failure(`${option}: ${problem}`, "NOT_THERE", { path: dir });
+    throw new Failure(`${option}: ${problem}`, "NOT_FOUND", { path: dir });
   }
   if (!(await Deno.stat(path)).isDirectory) {
     throw new Failure(

@@ -322,7 +322,7 @@ Deno.test("a link or special file in the inbox is named by each command that wou
       const end = await files.run(command!, "--json", ...force, ...args);
       assertEquals([end.code, end.stderr], [1, `degu: error: ${message}\n`], args.join(" "));
       const error = parseObjects(end)[0]!["error"] as Record<string, string>;
-      assertEquals([error["code"], error["message"]], ["ALREADY_THERE", message]);
+      assertEquals([error["code"], error["message"]], ["ALREADY_EXISTS", message]);
     }
   }
   if (hasFifo) await Deno.remove(`${inbox}/fifo`);
@@ -350,7 +350,7 @@ Deno.test("a link that gets the name of a file after the list is the reason of t
   const end = await files.run("put", "--json", "--force", `${local}/f`, "camera:");
   const message = "its path on camera has a symbolic link, which is not followed";
   assertEquals([end.code, end.stderr], [1, `degu: error: ${local}/f: ${message}\n`]);
-  assertEquals(parseObjects(end)[0]!["error"], { code: "ALREADY_THERE", message });
+  assertEquals(parseObjects(end)[0]!["error"], { code: "ALREADY_EXISTS", message });
 });
 
 Deno.test("if two sources have the same target, the second source fails, and no file is replaced", async () => {
@@ -478,7 +478,7 @@ for (const verb of ["get", "put"] as const) {
       assertEquals(failed.map(nameOf).toSorted(), Object.keys({ ...kept, directory: null }).sort());
       for (const object of failed) {
         const { code, message } = object["error"] as { code: string; message: string };
-        assertEquals(code, "ALREADY_THERE");
+        assertEquals(code, "ALREADY_EXISTS");
         if (nameOf(object) !== "directory") assertEquals(message, problem);
       }
       const summary = end.stderr.match(/\d+ files? copied.*/)?.[0] ?? "";

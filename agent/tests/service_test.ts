@@ -475,7 +475,7 @@ Deno.test("degu service remove removes only the service that it names, once, and
   for (const [index, name] of [...others, ...rows.map(([name]) => name)].entries()) {
     const { code, stdout, stderr } = results[index]!;
     const message = `degu service install has not installed ${JSON.stringify(name)}`;
-    assertEquals(JSON.parse(stdout), { error: { code: "NOT_THERE", message } });
+    assertEquals(JSON.parse(stdout), { error: { code: "NOT_FOUND", message } });
     assertEquals([code, stderr], [1, `degu: error: ${message}\n`]);
   }
   const calls = rows.flatMap(([, removed, stopped]) => [

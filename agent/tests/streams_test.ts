@@ -491,7 +491,7 @@ Deno.test("put - refuses an existing file or a directory before it reads stdin",
   const replace = ["--json", "put", "--force", "-", "camera:file"];
   const { stdout, stderr } = await files.homes.run("viewer", replace, { stdin: null });
   assertStringIncludes(stderr, "only accepts new files");
-  assertStringIncludes(stdout, '"code":"ALREADY_THERE"');
+  assertStringIncludes(stdout, '"code":"ALREADY_EXISTS"');
   assertEquals(await Deno.readTextFile(`${files.inbox}/file`), "old");
   assertEquals(await listNames(`${files.inbox}/dir`), ["x"]);
 });

@@ -299,7 +299,7 @@ Deno.test("sync to a peer: a file in place of a directory, and the reverse, are 
     `from:a: a file ${nameProblem}`,
     `from:c: a directory ${nameProblem}`,
   ]);
-  const error = { code: "ALREADY_THERE", message: `a directory ${nameProblem}` };
+  const error = { code: "ALREADY_EXISTS", message: `a directory ${nameProblem}` };
   const failed = { from: "from:c", to: "to:c", error };
   assertEquals(objects.filter(({ from }) => from === "from:c"), [failed]);
   assertEquals([code, summary], [1, "1 file copied, 1 B"]);

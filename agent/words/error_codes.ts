@@ -17,9 +17,9 @@ function isRefusal(error: unknown): boolean {
 const CODES_BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: "CHANGED",
   403: "NOT_PERMITTED",
-  404: "NOT_THERE",
+  404: "NOT_FOUND",
   405: "NOT_PERMITTED",
-  412: "ALREADY_THERE",
+  412: "ALREADY_EXISTS",
   414: "BAD_NAME",
   507: "FULL",
 };
@@ -29,15 +29,15 @@ const CODES_BY_TRANSFER_CODE: Partial<Record<TransferErrorCode, ErrorCode>> = {
   CHANGED: "CHANGED",
   DIGEST_MISMATCH: "CHANGED",
   DISK_FULL: "FULL",
-  EXISTS: "ALREADY_THERE",
-  IN_THE_WAY: "ALREADY_THERE",
+  EXISTS: "ALREADY_EXISTS",
+  IN_THE_WAY: "ALREADY_EXISTS",
   IN_USE: "IN_USE",
   NO_DELETIONS: "NOT_PERMITTED",
-  ONLY_ADDS: "ALREADY_THERE",
-  OVER_HALF: "ALREADY_THERE",
-  ROOT_GONE: "NOT_THERE",
-  SAME_NAME: "ALREADY_THERE",
-  TARGET_CHANGED: "ALREADY_THERE",
+  ONLY_ADDS: "ALREADY_EXISTS",
+  OVER_HALF: "ALREADY_EXISTS",
+  ROOT_GONE: "NOT_FOUND",
+  SAME_NAME: "ALREADY_EXISTS",
+  TARGET_CHANGED: "ALREADY_EXISTS",
 };
 
 /** Codes that are less specific than the status that the peer has sent. */
@@ -61,8 +61,8 @@ const CODES_BY_PAIRING_CODE: Partial<Record<PairingErrorCode, ErrorCode>> = {
 const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode])[] = [
   [/^(EACCES|EPERM|EROFS)$/, "NOT_PERMITTED"],
   [/^(ENOSPC|EDQUOT)$/, "FULL"],
-  [/^(ENOENT|ENOTDIR)$/, "NOT_THERE"],
-  [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_THERE"],
+  [/^(ENOENT|ENOTDIR)$/, "NOT_FOUND"],
+  [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_EXISTS"],
   [/^(ENAMETOOLONG|EILSEQ)$/, "BAD_NAME"],
   [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
