@@ -353,7 +353,7 @@ Deno.test("restore continues an interrupted restore", async () => {
       if (`${from}`.endsWith("/letter")) throw Object.assign(new Error("refused"), { code: "EIO" });
       await copyFile(from, to);
     });
-    await homes.runToFailure("desk", 1, "run the same command again to continue", args);
+    await homes.runToFailure("desk", 1, "again to continue", args);
   }
   assertEquals((await readTree(target)).letter, undefined);
   const { code, stderr } = await homes.run("desk", args);

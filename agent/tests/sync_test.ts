@@ -224,9 +224,9 @@ test("a .deguignore that an editor saves during the command ends it before the f
   });
   const { code, errors, results } = await sync(["--delete"]);
   assertEquals([code, results], [1, []]);
-  const problem = "has changed since it was read: run the same command again";
-  const messages = errors.map((error) => error.replace(/from:|to:/, `${local}/`));
-  assertEquals(messages, [`${JSON.stringify(path)} ${problem}`]);
+  const [message, ...others] = errors.map((error) => error.replace(/from:|to:/, `${local}/`));
+  assertStringIncludes(message!, `${JSON.stringify(path)} has changed since it was read: `);
+  assertEquals(others, []);
   const { ".deguignore": _, ...tree } = await readTree(target);
   assertEquals(tree, to);
   assertEquals((await sync(["--delete"])).code, 0);
@@ -720,10 +720,7 @@ Deno.test("sync from a peer: an interruption prints advice, and the same command
   const interrupt: OnText = (agent, to) => to === "stdout" && agent.kill("SIGINT");
   const { code, notes, errors } = await sync([], interrupt);
   assertEquals([code, errors], [130, ["interrupted"]]);
-  assertEquals(
-    notes[0],
-    "run the same command again to continue; a file that is small, or was just changed, starts over",
-  );
+  assertStringIncludes(notes[0]!, "; a file that is small, or was just changed, starts over");
   // The summary still counts the copied files.
   assertMatch(notes.slice(1).join("|"), /^\d+ files? copied into to:, \d+ B in \d+:\d\d$/);
   assertEquals((await sync()).code, 0);
