@@ -21,8 +21,6 @@ const START = formatDirectory(relative(Deno.cwd(), Deno.env.get("INIT_CWD") ?? "
 const ALL_TESTS = await readTestFolders();
 const OWN_TESTS = ALL_TESTS.filter((folder) => folder === `${START}tests`);
 const TESTS = START === "" || OWN_TESTS.length === 0 ? ALL_TESTS : OWN_TESTS;
-/** The modules that take longest start first: at the end, a processor would wait for them. */
-const FIRST_TESTS = ["tests/project/permissions_test.ts", "tests/types/programs_test.ts"];
 /** The folders of tests that run only if they are named, as `deno task test:long` does. */
 const LONG_TESTS = ALL_TESTS.map((folder) => `${folder}/long`);
 /** The number of workers for code blocks. Two need 20 % less processor time than six. */
@@ -59,7 +57,6 @@ async function run(): Promise<number> {
     "test",
     ...flags,
     ...hasLongTest ? [] : [`--ignore=${LONG_TESTS}`],
-    ...namedPaths.length > 0 || TESTS !== ALL_TESTS ? [] : FIRST_TESTS,
     ...namedPaths.length > 0 ? [] : [...TESTS, ...await writeCodeBlocks()],
     ...Deno.args.map((arg, i) => paths[i] ?? removeMissingPrograms(arg)),
   ];
