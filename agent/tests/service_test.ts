@@ -1,6 +1,6 @@
 /**
  * degu service: its units, their command lines and permissions.
- * tests/project/permissions_test.ts installs the units with a real systemd.
+ * command_permissions_test.ts installs the units with a real systemd.
  */
 import { join, realPath } from "@degu/internal/internal/paths.ts";
 import { parseObjects } from "./agent_files.ts";

@@ -4,7 +4,12 @@ import { assert, assertEquals } from "@std/assert";
 import { fromFileUrl } from "@std/path";
 import { runAgentInProcess, startAgentInProcess } from "@degu/testing/agents.ts";
 import { startCommand } from "@degu/testing/commands.ts";
-import { allowsRequest, formatFlags, parsePermissions, readAudit } from "../project/permissions.ts";
+import {
+  allowsRequest,
+  formatFlags,
+  parsePermissions,
+  readAudit,
+} from "@degu/testing/permissions.ts";
 import { RunningProcess } from "@degu/testing/processes.ts";
 import { readProjectFile, ROOT } from "@degu/testing/project_files.ts";
 

@@ -1,7 +1,7 @@
 /** Runs commands of the program sequentially in this process. Prints the result of each as JSON. */
 
 import { type AgentResult, startAgentInProcess } from "@degu/testing/agents.ts";
-import { beginStep } from "../project/permissions.ts";
+import { beginStep } from "@degu/testing/permissions.ts";
 
 export interface Step {
   readonly args: readonly string[];

@@ -7,7 +7,7 @@
 import { waitUntil } from "../../agent/tests/agent_lab.ts";
 import { AgentHomes, type AgentResult, runAgent } from "@degu/testing/agents.ts";
 import { fill, readTree } from "@degu/testing/directories.ts";
-import { formatFlags } from "../project/permissions.ts";
+import { formatFlags } from "@degu/testing/permissions.ts";
 
 const [dir = "", json = ""] = Deno.args;
 const rows: Record<string, string[]> = JSON.parse(json);
