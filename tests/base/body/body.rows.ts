@@ -119,7 +119,7 @@ const nonBytes = ["12345", 5, [1, 2], null, new ArrayBuffer(5), new Uint16Array(
 const nonChunks = [
   ...["123", 5, null, {}, DIGITS, [], [null], [DIGITS], [null, "123"], [null, null]],
   ...[[undefined, DIGITS], ["k=v", DIGITS], [["k"], DIGITS], [["k", 5], DIGITS]],
-  ...[[{ k: "v" }, DIGITS], [null, new ArrayBuffer(3)]],
+  ...[[{ k: "v" }, DIGITS], [null, new ArrayBuffer(3)], [null, new Uint16Array(3)]],
 ];
 
 const encodeItems = (...items: string[]) => items.map(encodeLatin1);

@@ -33,6 +33,8 @@ type Step = readonly [events: readonly ServerEvent[], run: (connection: Connecti
 /** What a connection does, and the events of the table in their order. */
 const STEPS: readonly Step[] = [
   [["accept"], ({ protocol }) => protocol.accept(1)],
+  // It looks for a request before the first byte arrives.
+  [[], (connection) => connection.read("")],
   [["receive"], (connection) => connection.read("G")],
   [["receive", "skip"], (connection) => connection.read("\r\n")],
   [["receive", "begin"], (connection) => connection.read("GET / HTTP/1.1\r\n\r\n")],
