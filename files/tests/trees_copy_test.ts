@@ -358,6 +358,31 @@ Deno.test("upload: a file replaces one that the server can't read", async () => 
   }
 });
 
+Deno.test("download: other work of the program runs while the times of many files are set", async () => {
+  const names = ["a", "b", "c"];
+  const files = Object.fromEntries(names.map((name) => [name, name]));
+  await using trees = await makeTrees("download", files);
+  await trees.copy();
+  for (const name of names) await Deno.utime(`${trees.source}/${name}`, 1, 1);
+  let milliseconds = 0;
+  using _clock = patch(performance, "now", () => () => milliseconds += 5);
+  using _disk = patch(Deno, "lstat", (lstat) => async (path) => {
+    await waitForTick();
+    return lstat(path);
+  });
+  let hasRun = false;
+  const states: boolean[] = [];
+  const onEvent = ({ type }: TreeEvent) => {
+    if (type !== "unchanged") return;
+    if (states.push(hasRun) === 1) void waitForTick().then(() => hasRun = true);
+  };
+  await trees.copy({ connections: 1, onEvent });
+  assertEquals([states.length, states.at(-1)], [3, true]);
+  for (const name of names) {
+    assertEquals((await Deno.stat(`${trees.target}/${name}`)).mtime, new Date(1000));
+  }
+});
+
 Deno.test("download: settled needs the date of the list", async () => {
   await using trees = await makeTrees("download", { "a": "1" }, {}, async (_request, respond) => {
     const [status, reason, { date: _, ...headers }, body] = await respond();
