@@ -360,7 +360,8 @@ Deno.test("a response with another range, version or length is refused, and a 41
   for (const status of [412, 416]) {
     await interruptDownload(oddServer.makeClient());
     respond = () => [status, "No", {}, new Uint8Array(3)];
-    assertEquals((await download(oddServer.makeClient(), "/file", files.file)).resumedFrom, 0);
+    using connection = await oddServer.makeClient().connect();
+    assertEquals((await download(connection, "/file", files.file)).resumedFrom, 0);
     assertEquals(await Deno.readFile(files.file), servedFile.content);
   }
 });

@@ -295,11 +295,12 @@ const REFUSED_RESPONSES: readonly (readonly [
   message: string,
 ])[] = [
   ["HEAD", 200, {}, "UNEXPECTED_RESPONSE", "does not accept files"],
-  ...["6", "-1"].map((offset) =>
+  ["HEAD", 200, { "upload-offset": "0" }, "UNEXPECTED_RESPONSE", "does not accept files"],
+  ...["6", "-1", ""].map((offset) =>
     [
       "HEAD",
       200,
-      { "upload-offset": offset },
+      { ...OFFSET, "upload-offset": offset },
       "UNEXPECTED_RESPONSE",
       "does not accept files",
     ] as const
