@@ -411,8 +411,15 @@ Deno.test("servingAddresses returns the servers of processes that are alive", as
   const addresses = [3, 1, 5, 2, 6, 4].map((last): Address => [`10.0.0.${last}`, 80]);
   const added = await Promise.all(addresses.map((address) => records.add(address)));
   assertEquals(await camera.serving(), addresses.toSorted());
+  for (const name of await listNames(join(camera.dir, "serving"))) {
+    await Deno.utime(join(camera.dir, "serving", name), 1, 1);
+  }
+  const waitForServers = await records.watch();
   // The server of a device touches its record when the peers have changed.
   for (const { touch } of added) touch();
+  using timeouts = speedUpTimeouts(() => false);
+  await waitForServers(1000, new AbortController().signal);
+  assertEquals(timeouts.started, [], "it need not wait");
   assertEquals(await camera.serving(), addresses.toSorted());
   for (const record of added) await record.remove();
 });

@@ -237,6 +237,26 @@ Deno.test("a file is settled two seconds after its last change, and two files ha
   assertEquals(versions.size, 2);
 });
 
+Deno.test("a signal ends the second reading of a file that has just changed", async () => {
+  using _clock = setClockBack();
+  await using dir = await createTempDir();
+  const path = `${dir.path}/file`;
+  await Deno.writeFile(path, randomBytes(RESUMED_SIZE));
+  const controller = new AbortController();
+  let readBytes = 0;
+  using _reads = patch(Deno.FsFile.prototype, "read", (read) => {
+    return async function (this: Deno.FsFile, into) {
+      const count = await read.call(this, into);
+      readBytes += count ?? 0;
+      if (readBytes > RESUMED_SIZE) controller.abort(new Error("enough"));
+      return count;
+    };
+  });
+  await using source = SourceFile.open(path);
+  await assertRejects(() => source.hash(controller.signal), Error, "enough");
+  assert(readBytes < 2 * RESUMED_SIZE, `${readBytes} bytes were read`);
+});
+
 Deno.test("upload doesn't resume a file that has just changed", async () => {
   using _clock = setClockBack();
   await using files = await serveFiles(writable);
