@@ -552,6 +552,19 @@ Deno.test("an unused invitation expires in time; on a terminal it counts down, a
   assert(isPlain, colorless.stdout);
 });
 
+Deno.test("invite reports why a device that has joined can't be stored", async () => {
+  await using homes = await AgentHomes.create("camera", "viewer");
+  const peers = homes.joinPath("camera", "peers");
+  const invite = homes.start("camera", [...INVITE_FOR, "60"]);
+  const line = await invite.waitForLine("degu:");
+  await Deno.remove(peers);
+  await Deno.writeTextFile(peers, "");
+  assertEquals((await homes.run("viewer", ["join", line.trim()])).code, 3);
+  const { code, stderr } = await invite.waitForEnd();
+  assertEquals([code, stderr.includes("no device has joined")], [1, false], stderr);
+  assertStringIncludes(stderr, `\ndegu: error: ${JSON.stringify(peers)}: `);
+});
+
 Deno.test("the joined device has a line without the countdown; a line pasted in pieces is requested again only after a pause", async () => {
   await using homes = await AgentHomes.create("camera");
   const [id] = await homes.init("viewer");

@@ -614,7 +614,8 @@ Deno.test("rm -r removes a directory with its content, the deepest entries first
   await fill(inbox, { "top/a": "1", "top/sub/b": "2", "top/other/c": "3" });
   await makeLinks({ [`${inbox}/top/sub/link`]: "/nowhere" });
   const expectedMessage = "camera:top/sub/link: it is kept, because it is a symbolic link";
-  await files.runToFailure(1, expectedMessage, "rm", "--json", "-r", "camera:top");
+  const stderr = await files.runToFailure(1, expectedMessage, "rm", "--json", "-r", "camera:top");
+  assertEquals(stderr.match(/degu: error/g)?.length, 1, stderr);
   await Deno.remove(`${inbox}/top/sub/link`);
   assertEquals(await readTree(inbox), { "top": null, "top/sub": null });
 });

@@ -278,6 +278,7 @@ Deno.test("an invalid address is refused with a description of a valid address",
     [parseConnectAddress, ["unix:/x"], "must be an IP address or a DNS name; got a Unix socket"],
     [parseInvitationAddress, ["unix:/x", "unix:@x"], "must be an IP address; got a Unix socket"],
     [parseInvitationAddress, ["localhost"], listenForm],
+    [parseInvitationAddress, ["[::1]:65535"], "because the next port is also used; got 65535"],
   ];
   for (const [parse, texts, problem] of rows) {
     for (const text of texts) {

@@ -9,6 +9,7 @@ import { parseCommands } from "./agent_documentation.ts";
 import { AgentHomes, runAgent, runAgentInProcess } from "@degu/testing/agents.ts";
 import { setClockAhead } from "@degu/testing/clock.ts";
 import { readProjectFile } from "@degu/testing/project_files.ts";
+import { makeLinks } from "@degu/testing/special_files.ts";
 
 const KEPT_BY_SERVE =
   "one to twelve versions an hour of each file that one peer replaces, and each file that a peer deletes";
@@ -283,6 +284,17 @@ Deno.test("restore brings a directory back to yesterday, as --dry-run prints bef
   assertMatch(`${letter.version}`, /^\d{4}-\d\d-\d\dT\d\d_2$/);
   assertEquals([letter.action, letter.size], ["restore", 4]);
   assertEquals(objects.filter(({ action }) => action === "leave").length, 2);
+});
+
+Deno.test("restore warns of each link, which it doesn't restore", async () => {
+  await using devices = await setUpWrongDay();
+  const { homes, kept } = devices;
+  await makeLinks({ [`${kept}/Documents/link`]: "/nowhere" });
+  const at = ["--at", formatHour(new Date(Date.now() - DAY))];
+  const args = ["restore", ...at, `${kept}/Documents`, homes.joinPath("restored")];
+  const { code, stderr } = await homes.run("desk", args);
+  const warning = "degu: warning: not restored: link: not a file, but a link or special file\n";
+  assertEquals([code, stderr.includes(warning)], [0, true], stderr);
 });
 
 Deno.test("restore --json prints the code of the error of a file", async () => {

@@ -2,7 +2,7 @@
 import { formatAddress } from "@degu/degu/base";
 import { AgentFiles, parseObjects } from "./agent_files.ts";
 import type { RunningAgent } from "@degu/testing/agents.ts";
-import { setClockAhead, skipPauses } from "@degu/testing/clock.ts";
+import { setClockAhead, skipPauses, speedUpClock } from "@degu/testing/clock.ts";
 import { CuttingRelay } from "@degu/testing/cutting_relay.ts";
 import { patch } from "@degu/testing/patching.ts";
 import { testEachRow } from "@degu/testing/rows.ts";
@@ -415,6 +415,23 @@ Deno.test("sync --every prints the summary of the first run, also if nothing has
   agent.kill("SIGINT");
   const { stderr } = await agent.waitForEnd();
   assertEquals(stderr.split("\n").slice(1), ["1 up to date in camera:to", ""]);
+});
+
+Deno.test("sync --every shows the progress only with --verbose", async () => {
+  await using setup = await setUp("to a peer", {});
+  const { files, source } = setup;
+  const terminal = { columns: 80, rows: 24 };
+  for (const options of [["--verbose"], []]) {
+    await fill(source, { "a": `${options}` });
+    // The bar begins after a second.
+    using _clock = speedUpClock();
+    using pauses = stepTimeouts(7000);
+    await using agent = files.start([...EVERY, ...options, source, "camera:to"], { terminal });
+    await pauses.begun();
+    agent.kill("SIGINT");
+    const { stdout } = await agent.waitForEnd();
+    assertEquals(stdout.includes("100 %  [="), options.length > 0, stdout);
+  }
 });
 
 Deno.test("sync --every prints once a day that all is well, but not after a run that has failed", async () => {

@@ -374,6 +374,28 @@ Deno.test("a call is retried after progress, and simultaneous failures are repor
   assertEquals(notes.length, 1);
 });
 
+Deno.test("--wait counts from the first connection that fails, and anew after progress", async () => {
+  const serving = serve(() => NO_CONTENT);
+  const client = serving.makeClient();
+  await serving[Symbol.asyncDispose]();
+  await waitUntilRefused(serving.address);
+  let pauseCount = 0;
+  using clock = stopPerformanceClock();
+  using _timeouts = speedUpTimeouts((milliseconds) => {
+    if (milliseconds !== 2000) return false;
+    clock.pass(2);
+    return ++pauseCount > 0;
+  }, Infinity);
+  const { signal } = new AbortController();
+  const context = { signal, output: { note: () => {} }, options: { wait: 4 } };
+  using connections = new PeerConnections(context, "camera", client);
+  for (const [makesProgress, expectedPauses] of [[false, 2], [false, 2], [true, 4]] as const) {
+    if (makesProgress) await connections.call(() => Promise.resolve());
+    await assertRejects(() => connections.connect(), ConnectionError);
+    assertEquals(pauseCount, expectedPauses);
+  }
+});
+
 Deno.test("a peer that closes two connections in a row has refused; a peer that closes one connection has not", async () => {
   let hangUps = Infinity;
   let sessions = 0;
