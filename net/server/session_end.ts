@@ -242,7 +242,7 @@ export class SessionEndRecorder {
   ): ErrorStatus | null {
     const { isClosed, failure } = this.#transport;
     if (isClosed || failure !== null) {
-      this.recordConnectionError(failure ?? error, exchange);
+      this.recordConnectionError(error, exchange);
       return null;
     }
     // After the peer has closed the connection, operations and body sources of the app fail: these

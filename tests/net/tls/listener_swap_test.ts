@@ -425,12 +425,13 @@ Deno.test(
 );
 
 Deno.test("a pending onConnect is refused if its client is no longer trusted", async () => {
-  const requestsBegun = { one: Promise.withResolvers<void>(), two: Promise.withResolvers<void>() };
+  let pendingCount = 0;
+  const allPending = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
   const handled: string[] = [];
   const app: App = {
-    async onConnect({ peerCertificate }) {
-      requestsBegun[nameOf(peerCertificate) as "one" | "two"].resolve();
+    async onConnect() {
+      if (++pendingCount === 3) allPending.resolve();
       await release.promise;
       return true;
     },
@@ -442,16 +443,18 @@ Deno.test("a pending onConnect is refused if its client is no longer trusted", a
   };
   await using endpoint = await start(makeConfig(device1, device2), app);
   const { server, logger } = endpoint;
+  using silentConn = await makeClient(device1, server.address).connect();
   const requests = [requestName(device1, server.address), requestName(device2, server.address)];
-  await withTimeout(
-    Promise.all([requestsBegun.one.promise, requestsBegun.two.promise]),
-    "onConnect is called",
-  );
+  await withTimeout(allPending.promise, "onConnect is called");
   server.setSslctx(makeConfig(device2));
   release.resolve();
   assertEquals(await Promise.all(requests), [REFUSED, "two"]);
   assertEquals(handled, ["two"]);
-  assertMatch(logger.messagesOf("info").join("\n"), /^\S+: .*authority.* trusted[^\n]*$/);
+  const silentRead = silentConn.sock.read(new Uint8Array(1));
+  assertEquals(await withTimeout(silentRead, "the connection without a request is closed"), null);
+  const lines = logger.messagesOf("info");
+  assertEquals(lines.length, 2);
+  for (const line of lines) assertMatch(line, /^\S+: .*authority.* trusted[^\n]*$/);
 });
 
 Deno.test("a client that is no longer trusted when it gets a slot is refused without onConnect", async (t) => {
