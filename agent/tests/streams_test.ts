@@ -94,6 +94,7 @@ Deno.test("invisible characters become JSON escapes, which keep the same value",
 
 Deno.test("during a question only questions, errors and results are printed, then one line for all other messages", () => {
   const hold = (count: number) => (output: Output) => {
+    output.draw("before");
     {
       using _buffer = output.bufferMessages();
       output.draw("drawn");
@@ -117,6 +118,7 @@ Deno.test("during a question only questions, errors and results are printed, the
   // A line of the progress bar does not disturb the question.
   const [shown] = of(1, { columns: 80 });
   assert(!shown.includes("drawn"), shown);
+  assertEquals(screenOf(shown.replaceAll("\n", "\r\n"))[0], "question?");
 });
 
 Deno.test("results go to stdout, with --json as one object per line; messages go to stderr, with --quiet without notes", () => {
