@@ -153,7 +153,9 @@ Deno.test(
       const usedUp = scenes["used up"]!;
       assertEquals(usedUp.code, 0, usedUp.shown);
       assertStringIncludes(usedUp.shown, "no other device can ask: use a line");
-      assertEquals(scenes["joined three times"]!.code, 130, scenes["joined three times"]!.shown);
+      const refused = scenes["joined three times"]!;
+      assertEquals(refused.code, 130, refused.shown);
+      assertStringIncludes(refused.shown, "accepts no number now, or a firewall blocks");
       const both = scenes["two of a name"]!;
       assertEquals(both.code, 1, both.shown);
       assertEquals(both.shown.match(/two [a-z2-7]{8}… at /g)?.length, 2, both.shown);
