@@ -164,7 +164,13 @@ Deno.test("a person has more time to compare the numbers than a device to connec
   await using test = await setUp("camera", "lamp");
   const [one, two] = test.devices;
   using timeouts = captureTimeouts(5000);
-  const confirm = () => timeouts.end() >= 0;
+  const bothAsked = Promise.withResolvers<boolean>();
+  let questionCount = 0;
+  // Before both devices ask, one of them is still connecting.
+  const confirm = () => {
+    if (++questionCount === 2) bothAsked.resolve(timeouts.end() >= 0);
+    return bothAsked.promise;
+  };
   await using first = startPairing(one, { confirm });
   await using second = startPairing(two, { confirm });
   const pairing = Promise.all([first.paired, second.paired]);
