@@ -191,7 +191,7 @@ const SUBSTITUTES: readonly (readonly [typed: RegExp, advice: string])[] = [
   [/^degu (?:-v|--verbose)$/, "use -V for the version, and -v behind a command that copies"],
   [/^service status$/, "use degu service list"],
   [/^(?:serve|install|send|invite|pair) (?:-[Pp]|--port)$/, "use --listen ADDRESS:PORT"],
-  [/^(?:ls|get|put|rm|ping|receive) (?:-[Pp]|--port)$/, "use --address HOST:PORT"],
+  [/^(?:ls|get|put|rm|ping|receive) (?:-[Pp]|--port)$/, "use --address HOST:PORT, or leave it out"],
   [/^(?:get|put) --exclude$/, "use degu sync"],
   [/^sync -i$/, "use -v"],
   [/^(?:pair|receive) (?:-y|--yes)$/, "only a line needs no answer: see --help"],

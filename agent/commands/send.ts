@@ -31,7 +31,7 @@ export async function send(
       "USAGE",
     );
   }
-  const remote = files.find((each) => isRemotePath(each) && !each.includes("degu:"));
+  const remote = files.find((each) => isRemotePath(each) && !/degu(-send)?:/.test(each));
   if (remote !== undefined && await ignoreNotFound(Deno.lstat(remote)) === null) {
     throw makeWrongSideFailure(remote, "degu put copies to a peer");
   }

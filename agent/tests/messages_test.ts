@@ -410,7 +410,7 @@ Deno.test("a command or an option of another program is refused with what stands
     [["pair", "-y"], "-y", "only a line needs no answer: see --help"],
     [["serve", "--port=80"], "--port=80", "use --listen ADDRESS:PORT"],
     [["service", "install", "--port", "80"], "--port", "use --listen ADDRESS:PORT"],
-    [put("-P"), "-P", "use --address HOST:PORT"],
+    [put("-P"), "-P", "use --address HOST:PORT, or leave it out"],
     [put("--exclude=*.o"), "--exclude=*.o", "use degu sync"],
     [["sync", "-i", "a", "camera:"], "-i", "use -v"],
     [
@@ -610,6 +610,7 @@ Deno.test("an error has no part of an invitation line", async () => {
     [2, ["join", "--as", `degu:${secret}`, "-"], "--as: must be 1 to 63 letters"],
     [2, [`degu-send:${secret}`], "unknown command 'degu-send:…'"],
     [1, ["send", `degu:${secret}`], '"degu:…" does not exist'],
+    [1, ["send", `degu-send:${secret}`], '"degu-send:…" does not exist'],
     [1, ["send", `\ndegu:${secret}`], '"\\ndegu:…" does not exist'],
     [3, ["forget", `x\tdegu:${secret}`], "there is no peer"],
   ];
