@@ -294,13 +294,12 @@ class Report {
   add(event: RestoreEvent): void {
     const dryRun = this.#isDryRun ? { dryRun: true } : {};
     const path = event.path.join("/");
-    const name = formatName(path);
     switch (event.type) {
       case "restored": {
         const { size, version } = event;
         const source = version === null ? "the present file" : `version ${version}`;
         const verb = this.#isDryRun ? "would restore" : "restored";
-        return this.#output.printResult(`${verb} ${name}: ${source}`, {
+        return this.#output.printResult(`${verb} ${path}: ${source}`, {
           action: "restore",
           path,
           size,
@@ -311,7 +310,7 @@ class Report {
       case "absent":
         this.#absentCount++;
         if (!this.#output.json && !this.#isVerbose) return;
-        return this.#output.printResult(`left out: ${name}: it was not there then`, {
+        return this.#output.printResult(`left out: ${path}: it was not there then`, {
           action: "leave",
           path,
           ...dryRun,
@@ -322,13 +321,13 @@ class Report {
         if (this.#output.json) {
           return this.#output.printResult("", { action: "miss", path, reason, ...dryRun });
         }
-        const text = `not restored: ${name}: ${MISSING_REASONS[reason]}`;
+        const text = `not restored: ${path}: ${MISSING_REASONS[reason]}`;
         return reason === "no file" ? this.#output.warn(text) : this.#output.error(text);
       }
       case "failed": {
         this.hasFailed = true;
         const [code, message] = [codeOf(event.error), explain(event.error)];
-        this.#output.error(`${name}: ${message}`);
+        this.#output.error(`${path}: ${message}`);
         if (this.#output.json) {
           this.#output.printResult("", { action: "restore", path, error: { code, message } });
         }
@@ -350,9 +349,4 @@ class Report {
     this.#output.note(`${parts.join("; ")}${where}, as it was ${time}`);
     if (failed > 0) this.#output.error("run the same command again to continue");
   }
-}
-
-/** A name with a line feed would look like two lines. */
-function formatName(path: string): string {
-  return /[\p{Cc}\p{Zl}\p{Zp}]/u.test(path) ? JSON.stringify(path) : path;
 }
