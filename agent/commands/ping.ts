@@ -44,8 +44,7 @@ function formatRemoteAddress(remoteAddress: unknown, storedAddresses: readonly A
   const storedAddress = storedAddresses.find(([host, storedPort]) =>
     host === hostname && storedPort === port
   );
-  if (storedAddress !== undefined) return formatAddress(storedAddress);
-  return hostname.includes(":") ? `[${hostname}]:${port}` : `${hostname}:${port}`;
+  return formatAddress(storedAddress ?? [hostname, port]);
 }
 
 function roundMilliseconds(milliseconds: number): number {
