@@ -78,12 +78,11 @@ export async function runAgent(
     const error = signal.aborted ? signal.reason : thrown;
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
-    const { message, exitCode, object } = await describeError(error, context);
-    output.error(hideInvitationLines(message));
+    const { exitCode, object } = await describeError(error, context);
+    const shownObject = JSON.parse(hideInvitationLines(JSON.stringify(object)));
+    output.error(shownObject.message);
     try {
-      const hide = (_name: string, value: unknown) =>
-        typeof value === "string" ? hideInvitationLines(value) : value;
-      if (output.json) output.printResult("", { error: JSON.parse(JSON.stringify(object, hide)) });
+      if (output.json) output.printResult("", { error: shownObject });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
@@ -107,16 +106,11 @@ async function describeError(error: unknown, context: Context | undefined) {
   // Refuse a wrong command line at once, without loading the modules that explain other errors.
   if (error instanceof UsageFailure) {
     const { message, code } = error;
-    return { message, exitCode: USAGE, object: { code, message } };
+    return { exitCode: USAGE, object: { code, message } };
   }
-  const { explain, makeErrorObject } = await import("./words/explain.ts");
+  const { makeErrorObject } = await import("./words/explain.ts");
   const { exitCodeOf } = await import("./words/error_codes.ts");
-  const { peer } = context ?? {};
-  return {
-    message: explain(error, peer, context),
-    exitCode: exitCodeOf(error),
-    object: makeErrorObject(error, peer, context),
-  };
+  return { exitCode: exitCodeOf(error), object: makeErrorObject(error, context) };
 }
 
 /** @param args The arguments of the program; by default it has all commands. */

@@ -94,7 +94,7 @@ class RunOutput extends Output {
       : this.#recordProblem(text);
     if (isNew) {
       super.error(`${text}; the next run begins in ${nextRunSeconds} s`);
-      if (this.json) super.printResult("", { error: makeErrorObject(error, peer, context) });
+      if (this.json) super.printResult("", { error: makeErrorObject(error, context) });
     }
     // The rest of the run was skipped, so earlier problems may still exist.
     this.#currentProblems = new Map([...this.#previousProblems, ...this.#currentProblems]);

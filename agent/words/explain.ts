@@ -52,18 +52,15 @@ const TYPED_ADDRESS_HINT = "without --address, the stored addresses of PEER are 
 
 /** A typed address may be wrong: the peer may never have served there, and be as it was. */
 interface PeerUse {
+  readonly peer?: string;
   readonly options: { readonly address?: unknown };
 }
 
-export function makeErrorObject(
-  error: unknown,
-  peer: string | undefined,
-  use?: PeerUse,
-): Record<string, unknown> {
+export function makeErrorObject(error: unknown, use?: PeerUse): Record<string, unknown> {
   const { path, peer: failurePeer, fields }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
-  const shownPeer = failurePeer ?? (path === undefined ? peer : undefined);
-  const message = explain(error, peer, use);
+  const shownPeer = failurePeer ?? (path === undefined ? use?.peer : undefined);
+  const message = explain(error, use?.peer, use);
   return { code: codeOf(error), message, path, peer: shownPeer, ...fields };
 }
 

@@ -274,7 +274,7 @@ async function listStatedNames(): Promise<string[][]> {
   const codes = Object.entries(EXIT_CODES).map(([code, exitCode]) =>
     `error code ${code}, exit code ${exitCode}`
   );
-  const names = Object.keys(makeErrorObject(new Failure(""), undefined)).map((name) =>
+  const names = Object.keys(makeErrorObject(new Failure(""))).map((name) =>
     `JSON of an error: ${name}`
   );
   for (const page of ["reference", "service"]) {
