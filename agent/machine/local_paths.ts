@@ -271,9 +271,9 @@ export async function ignoreNotFound<T>(result: Promise<T>): Promise<T | null> {
 }
 
 /** Returns the same error for a missing permission of Deno, which ends the whole command. */
-export function toExplainedFailure(error: unknown): unknown {
+export function toExplainedFailure(error: unknown, prefix = ""): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
-  return new Failure(explain(error), null, { cause: error });
+  return new Failure(`${prefix}${explain(error)}`, null, { cause: error });
 }
 
 export async function checkWritable(dir: string): Promise<void> {

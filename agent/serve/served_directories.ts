@@ -12,6 +12,7 @@ import {
   describeMissingDirectory,
   findDeviceDirectory,
   ignoreNotFound,
+  toExplainedFailure,
   toLocalPath,
 } from "../machine/local_paths.ts";
 import type { Output } from "../terminal/output.ts";
@@ -168,13 +169,8 @@ async function checkUsable(dir: string): Promise<void> {
 
 function withOptionName<T>(option: string, result: Promise<T>): Promise<T> {
   return result.catch((error) => {
-    throw toOptionFailure(option, error);
+    throw toExplainedFailure(error, `${option}: `);
   });
-}
-
-function toOptionFailure(option: string, error: unknown): unknown {
-  if (error instanceof Deno.errors.NotCapable) return error;
-  return new Failure(`${option}: ${explain(error)}`, null, { cause: error });
 }
 
 /**
@@ -197,14 +193,14 @@ export async function checkInbox(
     const isReportedLater = [AlreadyExists, NotFound, NotADirectory].some((errorClass) =>
       error instanceof errorClass
     );
-    if (!isReportedLater) throw toOptionFailure(option, error);
+    if (!isReportedLater) throw toExplainedFailure(error, `${option}: `);
     return false; // `checkServedDirectory()` reports these errors
   });
   try {
     const path = await checkServedDirectory(dir, home, option);
     await checkWritable(path).catch((error) => {
       // Serve the inbox also if a peer has filled the disk.
-      if (codeOf(error) !== "FULL") throw toOptionFailure(option, error);
+      if (codeOf(error) !== "FULL") throw toExplainedFailure(error, `${option}: `);
       output.warn(`${option}: ${explain(error)}`);
     });
     await check?.(path);
