@@ -41,7 +41,7 @@ export async function ls(
   }
   const isTop = path.names.length === 0 && !context.output.json && !context.output.quiet;
   if (!isTop || files.area === "inbox") return;
-  const inboxFiles = new RemoteFiles(files.connections, files.peer, "inbox", context.signal);
+  const inboxFiles = new RemoteFiles(files.connections, "inbox", context.signal);
   // Users look for the files that they have just put there. An inbox that can't be listed is no
   // problem of the share.
   const inboxEntries = await inboxFiles.list([]).catch(() => null);

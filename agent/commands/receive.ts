@@ -93,7 +93,7 @@ export async function runReceive(
     // The sender is not a peer, so its files must not be executable.
     modeMask: 0o666,
   };
-  using files = new RemoteFiles(connections, sender.name, "share", signal);
+  using files = new RemoteFiles(connections, "share", signal);
   // The usual advice names "degu serve" and "degu pair", which are not for a sender.
   const fail = (error: unknown): never => {
     const cause = error instanceof Failure ? error.cause : error;

@@ -227,7 +227,7 @@ export class Transfers implements Disposable {
       if (unfittingJobs !== null && error instanceof TransferError && error.code === "DISK_FULL") {
         return void unfittingJobs.push({ job, keptPath: error.kept?.path ?? null });
       }
-      if (isFinalError(error)) throw this.#makeFinalFailure(files, { from, to }, error);
+      if (isFinalError(error)) throw this.#makeFinalFailure(files, from, error);
       const problem = explainTransfer(error, this.direction, files.connections.peer);
       return this.#failFile(job, problem, codeOf(error), error);
     }
@@ -303,7 +303,7 @@ export class Transfers implements Disposable {
       this.#checkInterrupted();
       if (!isFinalError(error) && !isTransferError(error)) throw error;
       if (isFinalError(error) || isOnlyJob) {
-        throw this.#makeFinalFailure(files, { from, to }, error);
+        throw this.#makeFinalFailure(files, from, error);
       }
       const problem = explainTransfer(error, this.direction, files.connections.peer);
       this.report.fail(from, problem, codeOf(error), { from, to }, error);
@@ -333,16 +333,16 @@ export class Transfers implements Disposable {
     this.#signal.throwIfAborted();
   }
 
-  #makeFinalFailure(files: RemoteFiles, { from, to }: TransferNames, error: unknown): Failure {
+  #makeFinalFailure(files: RemoteFiles, from: string, error: unknown): Failure {
     // A peer with --new-only refuses a tree with --delete before the copy.
     const isDeletionRefused = error instanceof TransferError && error.code === "ONLY_ADDS";
     const action = isDeletionRefused ? "delete" : this.direction;
-    const problem = explainTransfer(error, action, files.connections.peer);
-    const remotePath = this.direction === "get" ? from : to;
+    const { peer } = files.connections;
+    const problem = explainTransfer(error, action, peer);
     const canContinue = isTransient(error) && codeOf(error) !== "REFUSED" && !this.#isDryRun;
     const advice = canContinue ? `; ${this.#retryAdvice}` : "";
     const code = isDeletionRefused ? "NOT_PERMITTED" : null;
-    const options = { cause: error, path: from, peer: remotePath.split(":")[0]! };
+    const options = { cause: error, path: from, peer };
     return new Failure(`${from}: ${problem}${advice}`, code, options);
   }
 

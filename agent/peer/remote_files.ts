@@ -142,7 +142,6 @@ export function describeUncopiedEntry(reason: DirectoryEntry["reason"], peer: st
 }
 
 export class RemoteFiles implements Disposable {
-  readonly peer: string;
   readonly connections: PeerConnections;
   area: Area;
   /** Called when the inbox replaces a missing share; `null` if the inbox must not replace it. */
@@ -154,14 +153,12 @@ export class RemoteFiles implements Disposable {
   /** @param connections Closed together with these files. */
   constructor(
     connections: PeerConnections,
-    peer: string,
     area: Area,
     signal: AbortSignal,
     maxEntries: number = MAX_ENTRIES,
     onInbox: (() => void) | null = null,
   ) {
     this.connections = connections;
-    this.peer = peer;
     this.area = area;
     this.#onInbox = onInbox;
     this.#signal = signal;
@@ -180,9 +177,9 @@ export class RemoteFiles implements Disposable {
     const storedPeer = await findPeer(device, peer);
     const client = await openClient(context, device, storedPeer);
     const connections = new PeerConnections(context, storedPeer.name, client, retries);
-    if (area !== "either") return new RemoteFiles(connections, peer, area, signal);
-    const onInbox = () => output.note(`${peer} shares no directory: this is its inbox`);
-    return new RemoteFiles(connections, peer, "share", signal, MAX_ENTRIES, onInbox);
+    if (area !== "either") return new RemoteFiles(connections, area, signal);
+    const onInbox = () => output.note(`${storedPeer.name} shares no directory: this is its inbox`);
+    return new RemoteFiles(connections, "share", signal, MAX_ENTRIES, onInbox);
   }
 
   [Symbol.dispose](): void {
@@ -195,7 +192,7 @@ export class RemoteFiles implements Disposable {
   }
 
   formatName(names: readonly string[], isDirectory = false): string {
-    return formatRemotePath(this.peer, names, isDirectory);
+    return formatRemotePath(this.connections.peer, names, isDirectory);
   }
 
   quoteName(names: readonly string[], isDirectory = false): string {
@@ -214,7 +211,7 @@ export class RemoteFiles implements Disposable {
     }
     // Only a missing directory can mean that the whole share is missing.
     if (await this.list([]) !== null) return null;
-    const inbox = new RemoteFiles(this.connections, this.peer, "inbox", this.#signal);
+    const inbox = new RemoteFiles(this.connections, "inbox", this.#signal);
     if (await inbox.list([]) === null) return null;
     this.area = "inbox";
     this.#onInbox();
@@ -239,14 +236,14 @@ export class RemoteFiles implements Disposable {
       if (hasStatus(error, 404)) return null;
       if (!isTransferError(error)) throw error;
       const reason = explainTransfer(error, "get", this.connections.peer);
-      const subject = names.length === 0 ? this.peer : this.quoteName(names);
+      const subject = names.length === 0 ? this.connections.peer : this.quoteName(names);
       // If the whole directory is missing, the path doesn't matter.
       const isRootGone = error instanceof TransferError && error.code === "ROOT_GONE";
       const problem = isRootGone ? reason : `${subject}: ${reason}`;
       throw new Failure(problem, null, {
         cause: error,
         path: this.formatName(names),
-        peer: this.peer,
+        peer: this.connections.peer,
       });
     });
   }
@@ -334,13 +331,14 @@ export class RemoteFiles implements Disposable {
   }
 
   #makeNotFoundFailure(message: string, names: readonly string[]): Failure {
-    return new Failure(message, "NOT_FOUND", { path: this.formatName(names), peer: this.peer });
+    const { peer } = this.connections;
+    return new Failure(message, "NOT_FOUND", { path: this.formatName(names), peer });
   }
 
   /** An uploaded file is in the inbox, not in the share. */
   async #makeOtherAreaFailure(names: readonly string[]): Promise<Failure | null> {
     const area = this.area === "share" ? "inbox" : "share";
-    const otherFiles = new RemoteFiles(this.connections, this.peer, area, this.#signal);
+    const otherFiles = new RemoteFiles(this.connections, area, this.#signal);
     if (await otherFiles.find(names) === null) return null;
     const problem = area === "inbox"
       ? "is not in the share: it is in the inbox; add --inbox to read it"

@@ -678,7 +678,7 @@ Deno.test("an endless list is an error", async () => {
   const { signal } = new AbortController();
   const context = { signal, output: { note: () => {} }, options: {} };
   using connections = new PeerConnections(context, "camera", serving.makeClient());
-  const list = () => new RemoteFiles(connections, "c", "share", signal, 500).list([]);
-  const problem = '"c:" has more than 500 files and directories: name its subdirectories';
+  const list = () => new RemoteFiles(connections, "share", signal, 500).list([]);
+  const problem = '"camera:" has more than 500 files and directories: name its subdirectories';
   await assertRejects(list, Failure, problem);
 });
