@@ -27,7 +27,7 @@ interface RestoreOptions {
 
 interface Operands {
   readonly dir: string;
-  readonly target: string | null;
+  readonly target: string | undefined;
   /** `null` if the directory is missing. */
   readonly info: Deno.FileInfo | null;
 }
@@ -50,10 +50,10 @@ export async function restore(
 ): Promise<number> {
   const { output, signal } = context;
   const dir = resolveOperand(dirOperand);
-  const target = newOperand === undefined ? null : resolveOperand(newOperand);
+  const target = newOperand === undefined ? undefined : resolveOperand(newOperand);
   const deviceDirectory = await findDeviceDirectory(context.home);
   await deviceDirectory.check(dir);
-  if (target !== null) {
+  if (target !== undefined) {
     await deviceDirectory.check(target);
     await checkTarget(target, dir);
   }
@@ -69,7 +69,7 @@ export async function restore(
   if (info?.isFile) {
     throw new Failure(`${JSON.stringify(dir)} is a file: ${LIST_ADVICE}`, "USAGE", { path: dir });
   }
-  if (target === null && !dryRun) {
+  if (target === undefined && !dryRun) {
     throw new Failure(
       "name the new directory after DIR; --dry-run needs none, and prints the files",
       "USAGE",
@@ -85,7 +85,7 @@ export async function restore(
     hasBegun = true;
     report.add(event);
   };
-  const options = { ...target === null ? {} : { target }, at, dryRun, onEvent, signal };
+  const options = { target, at, dryRun, onEvent, signal };
   const result = await restoreTree(dir, options).catch(fail);
   const { files, unchanged, missing } = result;
   if (files + unchanged + missing + result.failed === 0) {
@@ -147,8 +147,7 @@ async function listStates(
         others.push(at);
         continue;
       }
-      const options = target === null ? {} : { target };
-      const { files, bytes } = await restoreTree(dir, { ...options, at, dryRun: true });
+      const { files, bytes } = await restoreTree(dir, { target, at, dryRun: true });
       if (files === 0) periodsWithoutState.push(at);
       else states.push({ time: at === periods[0] ? hourOf(at) : at, at, files, bytes, others });
     }
@@ -255,7 +254,7 @@ async function checkParent(target: string, dir: string): Promise<void> {
     : await makeMissingTargetFailure(parent);
 }
 
-function makeNestedTargetFailure(target: string | null, cause?: unknown): Failure {
+function makeNestedTargetFailure(target: string | undefined, cause?: unknown): Failure {
   const problem = "is in the directory that is restored, or among its versions";
   return new Failure(`${JSON.stringify(target)} ${problem}`, "USAGE", { cause, path: `${target}` });
 }
@@ -335,7 +334,7 @@ class Report {
     }
   }
 
-  finish(result: RestoreResult, target: string | null, time: string): void {
+  finish(result: RestoreResult, target: string | undefined, time: string): void {
     const { files, bytes, unchanged, missing, failed } = result;
     const verb = this.#isDryRun ? "would be restored" : "restored";
     const parts = [
@@ -345,7 +344,7 @@ class Report {
       ...missing > 0 ? [`${missing} not restored`] : [],
       ...failed > 0 ? [`${failed} failed`] : [],
     ];
-    const where = target === null ? "" : `: ${target}`;
+    const where = target === undefined ? "" : `: ${target}`;
     this.#output.note(`${parts.join("; ")}${where}, as it was ${time}`);
     if (failed > 0) this.#output.error("run the same command again to continue");
   }
