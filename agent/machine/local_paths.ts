@@ -65,8 +65,8 @@ export async function findDeviceDirectory(home: string) {
     : listInodes(devicePath);
   const contains = (path: string) =>
     isInside(path, devicePath) || listAncestors(path).some((each) => isInodeIn(each, keys));
+  const overlaps = (path: string) => contains(path) || arePathsNested(path, devicePath);
   return {
-    path: devicePath,
     filter: async (root: string, onSkipped: (path: readonly string[]) => void) => {
       const realRoot = await resolveRealPath(root);
       const names = isInside(devicePath, realRoot) ? relative(realRoot, devicePath).split("/") : [];
@@ -85,7 +85,14 @@ export async function findDeviceDirectory(home: string) {
     check: async (path: string) => {
       if (contains(await resolveRealPath(path))) throw makeDeviceDirectoryFailure(path);
     },
-    overlaps: (path: string) => contains(path) || arePathsNested(path, devicePath),
+    overlaps,
+    /** Refuses what is served as a whole, without the filter. */
+    checkServed: (path: string, shownPath: string) => {
+      if (!overlaps(path)) return;
+      const device = `the directory of the device, ${JSON.stringify(devicePath)}`;
+      const problem = `contains ${device}, or is in it: its keys must not leave it`;
+      throw new Failure(`${shownPath} ${problem}`, "USAGE");
+    },
   };
 }
 

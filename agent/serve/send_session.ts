@@ -51,9 +51,7 @@ export async function findSources(
   paths: readonly string[],
   deviceDirectories: readonly string[],
 ): Promise<Source[]> {
-  const devices = await Promise.all(
-    deviceDirectories.map(async (dir) => [dir, await findDeviceDirectory(dir)] as const),
-  );
+  const devices = await Promise.all(deviceDirectories.map(findDeviceDirectory));
   const sources = new Map<string, Source>();
   for (const operand of paths) {
     const quotedOperand = JSON.stringify(operand);
@@ -68,12 +66,7 @@ export async function findSources(
     if (!Number.isSafeInteger(size)) {
       throw new Failure(`${quotedOperand}: it has more than 2⁵³ − 1 bytes`);
     }
-    const [directory] = devices.find(([, { overlaps }]) => overlaps(path)) ?? [];
-    if (directory !== undefined) {
-      const device = `the directory of the device, ${JSON.stringify(directory)}`;
-      const problem = `contains ${device}, or is in it: its keys must not leave it`;
-      throw new Failure(`${quotedOperand} ${problem}`, "USAGE");
-    }
+    for (const { checkServed } of devices) checkServed(path, quotedOperand);
     if (!isSendableName(name)) {
       const advice = /^\.\.?;/.test(name)
         ? 'a name can\'t begin with ".;" or "..;"'

@@ -55,15 +55,6 @@ function resolveInboxPath(inboxOption: string): string {
   throw new Failure(`${variable} ${problem}: name the directory, as in --inbox DIR`);
 }
 
-function makeDeviceOverlapFailure(option: string, dir: string, device: string): Failure {
-  return new Failure(
-    `${option}: ${JSON.stringify(dir)} contains the directory of the device, ${
-      JSON.stringify(device)
-    }, or is in it, so peers could read its keys`,
-    "USAGE",
-  );
-}
-
 /**
  * @param mayCreate False if a missing inbox is not created.
  * @returns The real paths.
@@ -126,9 +117,7 @@ async function checkUncreated(dir: string, home: string, option: string): Promis
   if (parent === null) return await checkServedDirectory(dir, home, option);
   const path = join(parent, basename(dir));
   const deviceDirectory = await findDeviceDirectory(home);
-  if (deviceDirectory.overlaps(path)) {
-    throw makeDeviceOverlapFailure(option, dir, deviceDirectory.path);
-  }
+  deviceDirectory.checkServed(path, `${option}: ${JSON.stringify(dir)}`);
   return path;
 }
 
@@ -153,9 +142,7 @@ export async function checkServedDirectory(
   // Report a missing permission before the first request of a peer.
   await withOptionName(option, checkUsable(path));
   const deviceDirectory = await findDeviceDirectory(home);
-  if (deviceDirectory.overlaps(path)) {
-    throw makeDeviceOverlapFailure(option, dir, deviceDirectory.path);
-  }
+  deviceDirectory.checkServed(path, `${option}: ${JSON.stringify(dir)}`);
   return path;
 }
 

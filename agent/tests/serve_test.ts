@@ -54,7 +54,7 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
     const expectedMessage =
       `degu: error: ${option}: it can be given only once, and "a" is given already\n`;
     await homes.runToFailure("camera", 2, expectedMessage, ["serve", option, "a", option, "b"]);
-    const keys = /^degu: error: --(share|inbox): .* peers could read its keys/;
+    const keys = /^degu: error: --(share|inbox): .* its keys must not leave it/;
     await homes.runToFailure("camera", 2, keys, ["serve", option, homes.path]);
   }
 });

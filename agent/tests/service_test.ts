@@ -222,7 +222,7 @@ Deno.test("an invalid service is refused before a unit is written", async () => 
   const unix = ["--share", homes.joinPath("dir"), "--listen", "unix:/run/a"];
   const rows: [code: number, expectedMessage: string, ...args: string[]][] = [
     [1, "its path has a comma", "--share", homes.joinPath("a,b")],
-    [2, "peers could read its keys", "--share", homes.joinPath("laptop")],
+    [2, "its keys must not leave it", "--share", homes.joinPath("laptop")],
     [2, "--listen: a service can listen only at IP addresses", ...unix],
     [2, "unknown command 'put'; usage: degu service install serve|sync", "put", "a"],
     [2, "--dry-run is for a single run", "sync", "-n", homes.joinPath("dir"), "desk:"],
