@@ -56,13 +56,10 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
     (level, line) => refusalLogger[level === "warn" ? "info" : level](line),
     findRequest,
   );
-  const areaOptions = {
-    write: options.newOnly === true ? "add" as const : true,
+  const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
+    write: options.newOnly === true ? "add" : true,
     keep: options.keep,
     isForAll,
-  };
-  const handle = makeServeApp(directories, filesLogger, (area, event) => events.add(area, event), {
-    ...areaOptions,
     onInboxDirectory: (peer, directory) => peerRequests.addInboxDirectory(peer, directory),
   });
   const app: AppObject = {
