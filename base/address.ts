@@ -322,7 +322,7 @@ export function isZone(text: string): boolean {
   return ZONE.test(text) && !(SCOPE_NUMBER.test(text) && Number(text) > MAX_UINT32);
 }
 
-export function checkScope(host: string, scopeid = 0): void {
+function checkScope(host: string, scopeid = 0): void {
   const zone = zoneOf(host);
   if (zone !== null && !ZONE.test(zone)) {
     throw notAllowedError(
@@ -346,7 +346,7 @@ export function checkScope(host: string, scopeid = 0): void {
   );
 }
 
-export function invalidHostError(host: string, expected: string): RangeError {
+function invalidHostError(host: string, expected: string): RangeError {
   const mistake = guessMistake(host);
   const hint = host.toLowerCase() === "localhost"
     ? '; write "127.0.0.1" or "::1"'
@@ -373,7 +373,7 @@ function guessMistake(host: string): string | null {
   return host.includes(":") ? "an invalid IPv6 address" : null;
 }
 
-export function checkAbstractName(name: Uint8Array): Uint8Array {
+function checkAbstractName(name: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(name);
   if (copy.length > MAX_NAME_BYTES) {
     throw notAllowedError(

@@ -395,7 +395,7 @@ const SYSTEM_ERROR_PATTERN =
   /(?:\b[A-Z]\w+: )?(?:\b([^:]*) \(os error \d+\)|\b(?:E[A-Z]+|UNKNOWN): ([^,]*))[:,] \w+ '(.*?)'(?: -> '(.*)')?$/s;
 
 /** Returns the path and the reason of the system: `"/x": permission denied`. */
-export function describeSystemProblem(text: string, errorCode: unknown): string | null {
+function describeSystemProblem(text: string, errorCode: unknown): string | null {
   const [, denoReason, nodeReason, firstPath, secondPath] = SYSTEM_ERROR_PATTERN.exec(text) ?? [];
   const paths = [secondPath, firstPath].filter((each) => each !== undefined);
   // A deleted file is moved to its version, whose name is reserved.

@@ -296,7 +296,7 @@ const garbageFiles = new FinalizationRegistry<FileHandle>((handle) => {
  * @throws {VersionChangedError} if the file was changed before its first bytes were read; the file
  * stays open.
  */
-export async function makeFileBody(
+async function makeFileBody(
   file: OpenFile,
   start: number,
   stop: number,

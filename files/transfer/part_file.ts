@@ -321,7 +321,7 @@ export async function checkLocalTarget(
   return lstatOrNull(target);
 }
 
-export function partInUseError(target: string, path: string): TransferError {
+function partInUseError(target: string, path: string): TransferError {
   const problem = `another download to the same file is in progress, which has locked ${path}; ` +
     "wait for it, or choose another file";
   return new TransferError("IN_USE", `${target}: ${problem}`, { problem });

@@ -372,7 +372,7 @@ const POLICY_FIELDS = {
   ciphers: CIPHERS,
 } as const;
 
-export const LIBRARY_OPTIONS = Object.freeze({ ...POLICY_FIELDS, ciphers: CIPHERS.join(":") });
+const LIBRARY_OPTIONS = Object.freeze({ ...POLICY_FIELDS, ciphers: CIPHERS.join(":") });
 
 /**
  * Checks that the policy allows the negotiated version and cipher suite, and that both sides have

@@ -71,7 +71,7 @@ function takeSocket(socket: Socket): Socket {
  * unchanged, because the connection isn't its cause; and the error of a dial that uses another
  * client, which has the address of that client.
  */
-export function toConnectError(
+function toConnectError(
   error: unknown,
   address: Address,
   { signal }: Pick<ConnectLimits, "signal">,
