@@ -88,7 +88,7 @@ export type PairEvent =
     readonly address: Address;
     readonly error: Error;
   }
-  /** The chosen device isn't announced any more. */
+  /** The chosen device isn't announced any more. Reported once. */
   | { readonly type: "gone"; readonly device: NearbyDevice }
   /** A device that wasn't found has not confirmed its number. `pair` continues. */
   | { readonly type: "unconfirmed"; readonly question: PairingQuestion };
@@ -172,6 +172,7 @@ class PairSession {
   #areNumbersUsedUp = false;
   #chosenId: string | null = null;
   #choiceMade: Promise<void> | null = null;
+  #isGoneReported = false;
   /** Resolves when the open question ends. At most one question is open. */
   #openQuestion: PromiseWithResolvers<void> | null = null;
   /** Aborts an attempt to join that has not reached a number. */
@@ -283,9 +284,20 @@ class PairSession {
     // The function may wait for a person who doesn't reply any more.
     const id = await awaitUntilAborted(choice, this.#closeSignal);
     this.#chosenId = id;
-    const chosenDevice = this.#discoveredDevices.get(id);
-    if (chosenDevice === undefined) throw new RangeError(`choose: no device has the id ${id}`);
-    if (list().length === 0) this.#report({ type: "gone", device: chosenDevice.service });
+    if (!this.#discoveredDevices.has(id)) {
+      throw new RangeError(`choose: no device has the id ${id}`);
+    }
+  }
+
+  async #reportGone(): Promise<void> {
+    const chosenDevice = this.#discoveredDevices.get(this.#chosenId ?? "");
+    if (chosenDevice === undefined || this.#isGoneReported) return;
+    const listedUntil = chosenDevice.endedAt + LISTED_AFTER_END_MILLISECONDS;
+    await Promise.race([this.#deviceDiscovered.promise, this.#waitUntil(listedUntil)]);
+    const isListed = this.#listNearby().length > 0;
+    if (isListed || this.#openQuestion !== null || this.#closeSignal.aborted) return;
+    this.#isGoneReported = true;
+    this.#report({ type: "gone", device: chosenDevice.service });
   }
 
   async #reportAlone({ addresses }: Invitation, milliseconds: number): Promise<void> {
@@ -313,6 +325,7 @@ class PairSession {
         this.#failIfUsedUp();
         this.#deviceDiscovered = Promise.withResolvers();
         hasDiscovered = isOurTurn = false;
+        await this.#reportGone();
       } else if (isOurTurn || shortenId(this.#device.id) < service.id) {
         const peer = await this.#tryToJoin(service);
         if (peer !== null) return peer;

@@ -255,6 +255,39 @@ Deno.test("if the chosen device isn't announced any more, pair reports it", asyn
   assertEquals([device.name, device.id], [two.name, shortIdOf(two)]);
 });
 
+Deno.test("if the chosen device leaves after the choice, pair reports it once", async () => {
+  await retryUntilInTime("only one device was found", async () => {
+    await using test = await setUp("camera", "lamp", "radio");
+    const [one, two, three] = test.devices;
+    const announcement = test.announce(two, await findUnusedPort());
+    const otherAnnouncement = test.announce(three, await findUnusedPort());
+    const announced = Promise.all([announcement.announced, otherAnnouncement.announced]);
+    await withTimeout(announced, "they are announced");
+    let isChosen = false;
+    await using pairing = startPairing(one, {
+      choose: () => {
+        isChosen = true;
+        return shortIdOf(two);
+      },
+    });
+    await pairing.waitForEvent("unreached");
+    if (!isChosen) return false;
+    await announcement[Symbol.asyncDispose]();
+    const { device } = await pairing.waitForEvent("gone");
+    assertEquals([device.name, device.id], [two.name, shortIdOf(two)]);
+    // Another device that appears meanwhile causes no second report.
+    await otherAnnouncement[Symbol.asyncDispose]();
+    test.announce(three, await findUnusedPort());
+    const list = await nearby(one, { service: "degu-pair", logger: SILENT, seconds: 2 });
+    if (list.length === 0) return false;
+    const port = await findUnusedPort();
+    test.announce(two, port);
+    await withTimeout(test.waitForConnect(port), "the return", 60);
+    assertEquals(pairing.typesOf().filter((type) => type === "gone"), ["gone"]);
+    return true;
+  });
+});
+
 Deno.test("a choice that no device has ends pair", async () => {
   await retryUntilInTime("only one device was found", async () => {
     await using test = await setUp("camera", "lamp", "radio");
