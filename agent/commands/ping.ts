@@ -1,5 +1,6 @@
 import { type Address, formatAddress } from "@degu/degu/base";
 import type { Connector } from "@degu/degu/client";
+import { isUnixAddress } from "../machine/addresses.ts";
 import type { Context } from "../machine/context.ts";
 import { openDevice } from "../machine/open_device.ts";
 import { findPeer, openClient, requestInfo } from "../peer/peer_client.ts";
@@ -7,7 +8,7 @@ import { PeerConnections } from "../peer/peer_connections.ts";
 import { formatDevice } from "../terminal/output.ts";
 
 export async function ping(context: Context, operand: string): Promise<void> {
-  const { output } = context;
+  const { output, options } = context;
   await using device = await openDevice(context);
   const peer = await findPeer(device, operand);
   let startedAt = 0;
@@ -23,7 +24,10 @@ export async function ping(context: Context, operand: string): Promise<void> {
   const connectedAt = performance.now();
   const { share, inbox } = await requestInfo(connection, name);
   const respondedAt = performance.now();
-  const address = formatRemoteAddress(connection.sock.remoteAddr, addresses);
+  const knownAddresses = options.address === undefined
+    ? addresses
+    : [options.address, ...addresses];
+  const address = formatRemoteAddress(connection.sock.remoteAddr, knownAddresses);
   const connectMs = roundMilliseconds(connectedAt - startedAt);
   const answerMs = roundMilliseconds(respondedAt - connectedAt);
   const servedText = [share ? "a share" : [], inbox ? "an inbox" : []].flat().join(" and ") ||
@@ -36,15 +40,15 @@ export async function ping(context: Context, operand: string): Promise<void> {
 }
 
 /**
- * Sockets don't return the scope of an address, so prefers a stored address with the same host and
- * port.
+ * Sockets don't return the scope of an address, and over TLS no path of a Unix socket, so prefers a
+ * known address.
  */
-function formatRemoteAddress(remoteAddress: unknown, storedAddresses: readonly Address[]): string {
-  const { hostname, port } = remoteAddress as Deno.NetAddr;
-  const storedAddress = storedAddresses.find(([host, storedPort]) =>
-    host === hostname && storedPort === port
+function formatRemoteAddress(remoteAddress: unknown, knownAddresses: readonly Address[]): string {
+  const { hostname = "", port = 0 } = (remoteAddress ?? {}) as Partial<Deno.NetAddr>;
+  const knownAddress = knownAddresses.find((each) =>
+    isUnixAddress(each) ? hostname === "" : each[0] === hostname && each[1] === port
   );
-  return formatAddress(storedAddress ?? [hostname, port]);
+  return formatAddress(knownAddress ?? [hostname, port]);
 }
 
 function roundMilliseconds(milliseconds: number): number {

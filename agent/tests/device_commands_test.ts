@@ -312,6 +312,17 @@ Deno.test(
   },
 );
 
+Deno.test("ping prints the path of a peer's Unix socket", async () => {
+  await using homes = await AgentHomes.create();
+  await homes.init("camera", "viewer");
+  await homes.pair("camera", "viewer");
+  const address = `unix:${homes.joinPath("socket")}`;
+  const inbox = ["--inbox", homes.joinPath("inbox")];
+  await homes.start("camera", ["serve", "--json", "--listen", address, ...inbox]).waitForLine();
+  const args = ["ping", "camera", "--json", "--address", address];
+  assertEquals(JSON.parse(await homes.runToSuccess("viewer", args)).address, address);
+});
+
 // Completion in bash, zsh and fish.
 
 Deno.test("each shell has its own script", async () => {
