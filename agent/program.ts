@@ -194,10 +194,15 @@ const SUBSTITUTES: readonly (readonly [typed: RegExp, advice: string])[] = [
 
 function describeUsageProblem({ code, message }: CommanderError, command: Command): string {
   // commander also suggests opposites, such as --exclude for --include.
-  const text = message.replace(/^error: /, "").replace(
-    /(?<='(.+)')\n(\(Did you mean (.+)\?\))$/,
-    (_match, word, question, suggestion) => isOneKeyApart(word, suggestion) ? ` ${question}` : "",
-  ).replace(/\.$/, "").replace(/^unknown option '(-(?!-).*\..*)'$/s, "$&: ./$1 names a file");
+  const suggestion = /(?<='(.+)')\n(\(Did you mean (.+)\?\))$/;
+  const fileLikeOption = /^unknown option '(-(?!-).*\..*)'$/s;
+  const text = message.replace(/^error: /, "")
+    .replace(
+      suggestion,
+      (_match, word, question, name) => isOneKeyApart(word, name) ? ` ${question}` : "",
+    )
+    .replace(/\.$/, "")
+    .replace(fileLikeOption, "$&: ./$1 names a file");
   // The problem of a value says which values are valid.
   const { parent, args } = command;
   const invalidOption = /^option '(--[a-z-]+)[^']*' argument '.*?' is invalid\. /s;

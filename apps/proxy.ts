@@ -166,7 +166,9 @@ export class ProxyApp implements AppObject, AsyncDisposable {
       // This process has no file descriptor left for a connection: the server responds with 503.
       if (isTooManyOpenFilesError(error)) throw error;
       // If the session has ended, or an app in front has aborted the request, it isn't a failure.
-      const isCanceled = signal.aborted && (session.message !== null || !session.signal.aborted);
+      const hasSessionEnded = session.message !== null;
+      const isAbortedByApp = !session.signal.aborted;
+      const isCanceled = signal.aborted && (hasSessionEnded || isAbortedByApp);
       const logLine = `${session}: a request could not be relayed: ${messageOf(error)}`;
       if (!isCanceled) logPeerWarning(session, this.#logger, logLine, error);
       if (isUpstreamTimeout(error)) return [504, "Gateway Timeout", {}, null];

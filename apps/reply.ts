@@ -39,7 +39,8 @@ export function reply<S extends number>(
     | [body: S extends 204 | 304 ? null : BodyOut, headers?: HeadersToSend | undefined]
 ): ResponseTuple {
   // Without an iterator, which would cost an allocation for each response.
-  const { 0: body = null, 1: headers } = rest;
+  const body = rest[0] ?? null;
+  const headers = rest[1];
   checkStatus(status, 200, "");
   if (rest.length > 0 && rest[0] === undefined) {
     throw wrongArgumentError(

@@ -128,7 +128,10 @@ export class VersionStore {
       const isNew = info !== null && writtenPaths.has(path) && lstatOrNull(versionPath) === null;
       // A version of a file that was new in this period would be in no state.
       if (isNew && !isYoung(period)) continue;
-      if (change === "replace") evictOldest(writtenPaths.add(path), MAX_KNOWN_FILES);
+      if (change === "replace") {
+        writtenPaths.add(path);
+        evictOldest(writtenPaths, MAX_KNOWN_FILES);
+      }
       if (info === null) {
         const isVersion = lstatOrNull(versionPath)?.isFile === true;
         // The disk takes the path of another version for this path, which is new after that one.

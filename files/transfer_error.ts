@@ -25,16 +25,18 @@ export function responseError(
 ): StatusError | TransferError {
   const code = codeOf(response, task);
   const { status, reason = "", headers } = response;
-  const nameProblem = describeNameReason(findReason(headers));
-  const hint = code === "BAD_NAME"
-    ? `the disk of the server can't hold the name: it ${nameProblem}; choose another name`
-    : code === "DISK_FULL" && findReason(headers) === "file-limit"
-    ? "no more files fit on the disk of the server; remove some there"
-    : findReason(headers) === "link"
-    ? "the path has a symbolic link, which is not followed; choose another path"
-    : status === 400 && /%5C/i.test(uri)
-    ? "a server on Windows accepts no backslash in a name; choose another name"
-    : (code && CODE_HINTS[code]) ?? hintOf(method, uri, status, task);
+  const hintReason = findReason(headers);
+  let hint = (code && CODE_HINTS[code]) ?? hintOf(method, uri, status, task);
+  if (code === "BAD_NAME") {
+    const nameProblem = describeNameReason(hintReason);
+    hint = `the disk of the server can't hold the name: it ${nameProblem}; choose another name`;
+  } else if (code === "DISK_FULL" && hintReason === "file-limit") {
+    hint = "no more files fit on the disk of the server; remove some there";
+  } else if (hintReason === "link") {
+    hint = "the path has a symbolic link, which is not followed; choose another path";
+  } else if (status === 400 && /%5C/i.test(uri)) {
+    hint = "a server on Windows accepts no backslash in a name; choose another name";
+  }
   const text = `the server responded with ${`${status} ${reason}`.trimEnd()}: ${hint}`;
   return code === null
     ? statusError(method, uri, text, response)

@@ -119,7 +119,8 @@ async function listStates(
 ): Promise<void> {
   const path = await resolveRealPath(dir);
   const root = await findKeepingDirectory(path);
-  const [keptDirectory, pathBelow] = [join(root, KEPT_DIRECTORY), relative(root, path)];
+  const keptDirectory = join(root, KEPT_DIRECTORY);
+  const pathBelow = relative(root, path);
   const hours = await findHours(keptDirectory, pathBelow);
   if (!info?.isDirectory) {
     const versions: string[] = [];
@@ -325,7 +326,8 @@ class Report {
       }
       case "failed": {
         this.hasFailed = true;
-        const [code, message] = [codeOf(event.error), explain(event.error)];
+        const code = codeOf(event.error);
+        const message = explain(event.error);
         this.#output.error(`${path}: ${message}`);
         if (this.#output.json) {
           this.#output.printResult("", { action: "restore", path, error: { code, message } });

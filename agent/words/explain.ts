@@ -114,15 +114,10 @@ function findReasonAndHint(
     // Without a route, the cable of this machine is out, or its network is another one.
     const isOwnFault = hasAny("unknown name", "unknown interface") ||
       attempts.every((each) => errorCodeOf(each) === "ENETUNREACH");
-    const hint = attempts.some(isHanging)
-      ? RUN_AGAIN
-      : typedAddress !== undefined
-      ? addressHint
-      : hasAny("refused")
-      ? SERVE_HINT
-      : isOwnFault
-      ? undefined
-      : ABSENT_HINT;
+    let hint = isOwnFault ? undefined : ABSENT_HINT;
+    if (hasAny("refused")) hint = SERVE_HINT;
+    if (typedAddress !== undefined) hint = addressHint;
+    if (attempts.some(isHanging)) hint = RUN_AGAIN;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof ConnectionError) {

@@ -274,13 +274,9 @@ export function findContentStatus(
   body: BodyIn,
   error: unknown,
 ): ContentError["status"] | null {
-  let status: ContentError["status"] | null = null;
   const errors = contentErrorsOf(request, body);
-  hasCause(error, (cause) => {
-    status = errors.find((each) => each.error === cause)?.status ?? null;
-    return status !== null;
-  });
-  return status;
+  const found = errors.find((each) => hasCause(error, (cause) => cause === each.error));
+  return found?.status ?? null;
 }
 
 /** Not async: its promise would be another one, whose rejection isn't handled. */

@@ -65,7 +65,7 @@ export function joinIdentities(identity: PeerIdentity, otherIdentity: PeerIdenti
       return identity.user;
     },
     ...(signals.length === 0 ? {} : { signal: AbortSignal.any(signals) }),
-    ...(canLoseTrust && {
+    ...(!canLoseTrust ? {} : {
       isTrusted: async () => await callIsTrusted(identity) && await callIsTrusted(otherIdentity),
     }),
   };
@@ -79,9 +79,9 @@ export function isUnknownTrustError(error: unknown): boolean {
 /** Makes the error of a trust check that can't be made now. */
 export function unknownTrustError(problem: string, cause?: unknown): ResponseError {
   const error = new ResponseError([503, "Service Unavailable", {}, null]);
-  const [name, message] = ["UnknownTrustError", problem];
+  const name = "UnknownTrustError";
   // Without a stack, because the reason is the system, and not a bug.
-  Object.assign(error, { name, message, cause, stack: `${name}: ${message}` });
+  Object.assign(error, { name, message: problem, cause, stack: `${name}: ${problem}` });
   return unknownTrustErrors.set(error, true);
 }
 
@@ -91,6 +91,7 @@ export async function callIsTrusted(identity: Omit<PeerIdentity, "user">): Promi
     return identity.isTrusted === undefined || await identity.isTrusted() === true;
   } catch (error) {
     const isUnknown = error instanceof ResponseError && statusOf(error.response) === 503;
-    throw isUnknown ? unknownTrustErrors.set(error, true) : error;
+    if (isUnknown) unknownTrustErrors.set(error, true);
+    throw error;
   }
 }

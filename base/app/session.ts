@@ -215,17 +215,15 @@ export class SessionCore {
   ifTrusted<T>(step: () => T | PromiseLike<T>, refusesAnonymous = false): Promise<T> {
     const check = this.#findDistrust(refusesAnonymous);
     const result = check.then((distrust) => {
+      let refusal = distrust;
       // The trust may have ended during a call.
-      const { reason, error } = distrust ??
-        (this.#hasLostTrust ? { reason: UNTRUSTED_REASON } : {});
-      if (reason === undefined) return step();
-      ignoreRefusal();
-      this.callbacks?.onDistrust(reason, error);
+      if (refusal === null && this.#hasLostTrust) refusal = { reason: UNTRUSTED_REASON };
+      if (refusal === null) return step();
+      ignoreRejection(result);
+      this.callbacks?.onDistrust(refusal.reason, refusal.error);
       throw new ResponseError([403, "Forbidden", {}, null]);
     });
-    // A refusal must not end the process if the app doesn't await the result.
-    const ignoreRefusal = () => void result.catch(() => {});
-    check.catch(ignoreRefusal);
+    check.catch(() => ignoreRejection(result));
     return result;
   }
 
@@ -522,6 +520,11 @@ function rejectResponse(problem: string): Promise<never> {
   );
   rejection.catch(() => {});
   return rejection;
+}
+
+/** A refusal must not end the process if the app doesn't await the result. */
+function ignoreRejection(result: Promise<unknown>): void {
+  result.catch(() => {});
 }
 
 function findUser(session: Session): string | null {

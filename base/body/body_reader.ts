@@ -364,10 +364,15 @@ export abstract class BodyState<Source extends BodyEndObserver = BodyEndObserver
 
   endOperation(isAtEnd: boolean, isEmpty = false): void {
     this.checkNotStopped();
-    const endPhase = this.#operation === "discard" ? "discarded" : isEmpty ? "ended" : "consumed";
+    const isDiscarded = this.#operation === "discard";
     this.#operation = null;
-    this.#phase = isAtEnd ? endPhase : "read in part";
-    if (isAtEnd) this.#finish("consumed");
+    if (!isAtEnd) {
+      this.#phase = "read in part";
+      return;
+    }
+    if (isDiscarded) this.#phase = "discarded";
+    else this.#phase = isEmpty ? "ended" : "consumed";
+    this.#finish("consumed");
   }
 
   #finish(outcome: BodyOutcome, error?: unknown, reason?: unknown): Promise<void> | void {

@@ -316,10 +316,15 @@ export class ChunkScanner {
     const maxBytes = MAX_PREAMBLE_BYTES - this.#trailerBytes;
     const next = this.#scanLine(bytes, start, end, maxBytes, checkHeaderLine);
     if (next === -1) return -1;
-    if (next - start === 2) this.phase = "done";
-    else if (++this.#trailerLines > MAX_HEADER_LINES) {
-      throw trailerTooLargeError(`${MAX_HEADER_LINES} lines`);
-    } else checkHeaderLine(bytes, start, next - 2);
+    if (next - start === 2) {
+      this.phase = "done";
+    } else {
+      this.#trailerLines++;
+      if (this.#trailerLines > MAX_HEADER_LINES) {
+        throw trailerTooLargeError(`${MAX_HEADER_LINES} lines`);
+      }
+      checkHeaderLine(bytes, start, next - 2);
+    }
     this.#trailerBytes += next - start;
     this.consumedBytes += next - start;
     return next;

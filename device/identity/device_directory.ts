@@ -72,10 +72,8 @@ export async function checkDirectory(dir: string, name: string | undefined): Pro
   const storedName = await readDeviceName(dir);
   if (storedName === null) {
     throw new Deno.errors.NotFound(
-      `There is no device in ${
-        quoteName(dir)
-      }, and create: false doesn't create one: omit create ` +
-        "and pass a name, or check the path of the directory",
+      `There is no device in ${quoteName(dir)}, and create: false doesn't create one: omit ` +
+        "create and pass a name, or check the path of the directory",
     );
   }
   await checkPrivate(dir, WRITABLE_BY_OTHERS);
@@ -94,10 +92,8 @@ function resolveDeviceName(
   if (name === undefined || makeNameKey(name) === makeNameKey(storedName)) return storedName;
   throw notAllowedError(
     "name",
-    `the device in ${quoteName(dir)} is named ${quoteName(storedName)}; got ${
-      quoteName(name)
-    }: pass the ` +
-      "stored name, or omit it; rename: true renames the device",
+    `the device in ${quoteName(dir)} is named ${quoteName(storedName)}; got ` +
+      `${quoteName(name)}: pass the stored name, or omit it; rename: true renames the device`,
   );
 }
 

@@ -42,9 +42,8 @@ export function checkDeviceName(option: string, name: string): void {
   throw notAllowedError(
     option,
     `must be 1 to ${MAX_NAME_LENGTH} letters, digits, "-" and "_", the first a letter or digit, ` +
-      `and neither an id of a device nor a name that Windows reserves, such as con; got ${
-        quoteName(name)
-      }`,
+      "and neither an id of a device nor a name that Windows reserves, such as con; got " +
+      quoteName(name),
   );
 }
 

@@ -227,11 +227,11 @@ function stepError(
   }
   // An overloaded port is more likely than another program that now uses the port.
   const code = errors.some(mayBeOverload) ? "BUSY" : findAttemptsCode(cause);
-  const problem = code === "BUSY"
-    ? `${inviterText} closes connections before they are encrypted, also after retries`
-    : code === "NOT_OPEN"
-    ? "no invitation is open at an address of the line"
-    : `${inviterText} can't be reached at an address of the line`;
+  const problem = {
+    BUSY: `${inviterText} closes connections before they are encrypted, also after retries`,
+    NOT_OPEN: "no invitation is open at an address of the line",
+    UNREACHABLE: `${inviterText} can't be reached at an address of the line`,
+  }[code];
   return new PairingError(code, problem, { reason: "line unusable", cause });
 }
 

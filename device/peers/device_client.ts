@@ -203,9 +203,7 @@ class PeerConnector {
           );
         });
       }
-      return Object.assign(socket, {
-        trust: trustSignal,
-      });
+      return Object.assign(socket, { trust: trustSignal });
     } catch (error) {
       if (combinedSignal.aborted) throw error;
       const bestError = addresses.length === 0

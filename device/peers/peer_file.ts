@@ -89,11 +89,9 @@ export function findVersionProblem(id: string, text: string): FileProblem | null
     const { version, name: field } = JSON.parse(text);
     if (!isUnsupportedVersion(version, VERSION)) return null;
     const name = typeof field === "string" && isDeviceName(field) ? field : id;
+    const fileName = quoteName(makePeerFileName(id));
     return {
-      text:
-        `the peer ${quoteName(name)} can't be used: its file ${
-          quoteName(makePeerFileName(id))
-        } has version ` +
+      text: `the peer ${quoteName(name)} can't be used: its file ${fileName} has version ` +
         `${version}, and this version of Degu reads version ${VERSION}; use the version that has ` +
         "written it, or pair the two devices again",
       peer: { id, name },

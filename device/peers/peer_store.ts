@@ -397,12 +397,11 @@ function checkNewName(
   checkDeviceName(option, name);
   const deviceWithName = devices.find((device) => makeNameKey(device.name) === makeNameKey(name));
   if (deviceWithName === undefined || deviceWithName.id === id) return;
+  const taken = `the name ${quoteName(name)} is taken`;
   const problem = deviceWithName.id === null
-    ? `the name ${quoteName(name)} is taken, by this device itself; choose another name`
-    : `the name ${
-      quoteName(name)
-    } is taken, by the peer with the id ${deviceWithName.id}; choose ` +
-      "another name, or rename that peer";
+    ? `${taken}, by this device itself; choose another name`
+    : `${taken}, by the peer with the id ${deviceWithName.id}; choose another name, or rename that ` +
+      "peer";
   if (option === "name") throw notAllowedError(option, problem);
   const options = { peerName: name, problem };
   const error = new PairingError("NAME_TAKEN", `${option}: ${problem}`, options);

@@ -112,12 +112,12 @@ export function perPeer(make: (peer: Peer) => App | Promise<App>): AppObject {
       const { app, decisions } = findOrMakeApp(session);
       const { handle, onConnect } = await app;
       const socket = sockets.get(session);
+      let isAccepted = true;
       // A session without a server, as in tests, has no socket for `onConnect`.
-      const isAccepted = onConnect === null || socket === undefined ||
-        await decisions.getOrInsertComputed(
-          session,
-          () => applyDecision(session, onConnect(session, socket)),
-        );
+      if (onConnect !== null && socket !== undefined) {
+        const decide = () => applyDecision(session, onConnect(session, socket));
+        isAccepted = await decisions.getOrInsertComputed(session, decide);
+      }
       // The peer may have been forgotten meanwhile.
       peersOfSessions.get(session)?.signal?.throwIfAborted();
       if (isAccepted) return handle(request, session, api);

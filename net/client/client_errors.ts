@@ -130,11 +130,12 @@ function makeConnectionError(
   if (!isReset && !(error instanceof EmptyPreambleError)) return writeError ?? error;
   // Most servers close the connection after an error status, so the last status explains the close.
   const lastResponse = lastStatus < 400 ? "" : `, after a response with status ${lastStatus}`;
-  const problem = phase === "idle"
-    ? `the peer had closed the connection before the request was sent${lastResponse}`
-    : isReset
-    ? "the peer reset the connection before it responded"
-    : error.message;
+  let problem = error.message;
+  if (phase === "idle") {
+    problem = `the peer had closed the connection before the request was sent${lastResponse}`;
+  } else if (isReset) {
+    problem = "the peer reset the connection before it responded";
+  }
   const idleTime = idleSeconds === null
     ? ""
     : `; the connection had been idle for ${idleSeconds.toFixed(1)} s`;

@@ -54,7 +54,7 @@ export function addLingering<T extends { readonly peerKey: string; close(): void
   for (const { peerKey } of connections) peers.add(peerKey, "open");
   const oldestConnection = findMost(
     connections,
-    ({ peerKey }) => peers.find(peerKey).rank("open"),
+    ({ peerKey }) => peers.findOrAdd(peerKey).rank("open"),
   )!;
   connections.delete(oldestConnection);
   oldestConnection.close();

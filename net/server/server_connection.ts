@@ -255,16 +255,16 @@ export class ServerConnection extends SlotHolder
   measureStall(now: number): number | null {
     const transport = this.#transport;
     const { phase, isClosing, idleSince } = this.#protocol;
-    const isIdle = phase === "idle";
+    const isBetweenRequests = phase === "idle";
     const isResponding = this.#exchange?.hasValidResponse === true;
     const movedPieces = this.isYielding ? 0 : Math.floor(transport.movedBytes / PROGRESS_BYTES);
     const progress = isClosing
       ? -1
-      : 3 * this.session.requests + (isIdle ? 0 : isResponding ? 2 : 1) + movedPieces;
-    const isWaiting = isClosing || isIdle || transport.isWaiting;
+      : 3 * this.session.requests + (isBetweenRequests ? 0 : isResponding ? 2 : 1) + movedPieces;
+    const isWaiting = isClosing || isBetweenRequests || transport.isWaiting;
     const stallMilliseconds = this.measureProgress(now, progress, isWaiting);
     if (!isWaiting) return null;
-    return isIdle ? now - idleSince : stallMilliseconds;
+    return isBetweenRequests ? now - idleSince : stallMilliseconds;
   }
 
   /** The reads and writes of the app fail. */
@@ -458,13 +458,13 @@ export class ServerConnection extends SlotHolder
           if (exchange.returned === null) throw error;
         }
         if (preamble.isHttp10) exchange.removeChunks();
-        if (exchange.isBodyUnread && !this.isYielding && this.#findLastReason() === null) {
+        if (exchange.isBodyUnread && !this.isYielding && this.#findConnectionReason() === null) {
           await exchange.discardRequest();
         }
         const writePromise = exchange.beginResponse(
           sender,
           unframedNull,
-          this.#findLastReason() ?? (this.isYielding ? "slot" : null),
+          this.#findConnectionReason() ?? (this.isYielding ? "slot" : null),
         );
         if (exchange.isStreaming) this.onSignalRequested();
         const remainder = sender.endSend(await writePromise);
@@ -518,7 +518,7 @@ export class ServerConnection extends SlotHolder
     }
     // Check again: the app may have read the request body, a shutdown may have begun, or the logger
     // may have changed the trust.
-    const lastReason = exchangeReason ?? this.#findLastReason() ?? exchange.announcedReason;
+    const lastReason = exchangeReason ?? this.#findConnectionReason() ?? exchange.announcedReason;
     this.#sessionCore.requests++;
     const { isClosed, failure } = this.#transport;
     // The reason was already logged if the connection was closed during the last bytes.
@@ -541,7 +541,7 @@ export class ServerConnection extends SlotHolder
   }
 
   /** Why no request follows the current one, whatever the exchange; `null` without a reason. */
-  #findLastReason(): LastRequestReason | null {
+  #findConnectionReason(): LastRequestReason | null {
     const { maxRequests, requests } = this.session;
     if (this.#protocol.phase === "distrusted") return "distrust";
     if (requests + 1 >= maxRequests) return "limit";

@@ -244,9 +244,11 @@ export class ServerExchange extends ExchangeProgress {
     this.recorder?.startResponse(status, length);
     const isHead = method === "HEAD";
     const writePromise = sender.beginSend(length, isHead ? null : response.body, framing);
-    this.#answer = isUnchunked || !isHead && framing === "chunked"
-      ? this.#answer.stream ?? refuseEvent("stream", this.#answer)
-      : this.#answer.send ?? refuseEvent("send", this.#answer);
+    if (isUnchunked || (!isHead && framing === "chunked")) {
+      this.#answer = this.#answer.stream ?? refuseEvent("stream", this.#answer);
+    } else {
+      this.#answer = this.#answer.send ?? refuseEvent("send", this.#answer);
+    }
     if (isHead) cancelUnusedBody(response.body, unsentHeadBodyError());
     return writePromise;
   }

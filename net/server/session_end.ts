@@ -257,13 +257,9 @@ export class SessionEndRecorder {
     const bodyError = exchange === null ? null : exchange.bodyError;
     const isBodyError = bodyError !== null && hasCause(error, (cause) => cause === bodyError);
     const contentStatus = exchange && findContentStatus(exchange.request, exchange.body, error);
-    this.record(
-      isBodyError
-        ? describeConnectionFailure(bodyError)
-        : contentStatus !== null
-        ? describeContentError(error)
-        : describeAppFailure(error, source, exchange),
-    );
+    if (isBodyError) this.record(describeConnectionFailure(bodyError));
+    else if (contentStatus !== null) this.record(describeContentError(error));
+    else this.record(describeAppFailure(error, source, exchange));
     if (exchange !== null && exchange.outgoing !== "unsent") return null;
     if (isBodyError) return 400;
     if (contentStatus !== null) return contentStatus;

@@ -113,9 +113,8 @@ export async function connectSocket(
         // Deno rejects some attempts at once (no such socket, no route): without this pause, a loop
         // of attempts would block the event loop.
         await pause(0, signal);
-        const message = `can't connect to ${formatCheckedAddress(address)}: ${
-          plainMessageOf(error)
-        }`;
+        const reason = plainMessageOf(error);
+        const message = `can't connect to ${formatCheckedAddress(address)}: ${reason}`;
         const connectError = toConnectError(error, address, { signal }, message);
         throw connectError === error ? withNewMessage(error, () => message) : connectError;
       }

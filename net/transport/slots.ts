@@ -205,7 +205,7 @@ export class Slots<Connection extends { readonly peerKey: string }, Holder exten
       .map((holder) => {
         const stall = holder.measureStall(now);
         const isStalled = stall !== null && stall >= MIN_STALL_MILLISECONDS;
-        const peer = this.#peers.find(holder.peerKey);
+        const peer = this.#peers.findOrAdd(holder.peerKey);
         return { holder, peer, slotCount: peer.rank("open"), stall, isStalled };
       })
       .sort((a, b) => b.slotCount - a.slotCount || (b.stall ?? -1) - (a.stall ?? -1));
@@ -278,11 +278,11 @@ class PeerCounts {
 export class PeerTable {
   readonly #peers = new Map<string, PeerCounts>();
 
-  find(peerKey: string): PeerCounts {
+  findOrAdd(peerKey: string): PeerCounts {
     let peer = this.#peers.get(peerKey);
     if (peer === undefined) {
       const authorityEnd = peerKey.indexOf(" ");
-      const authority = authorityEnd < 0 ? null : this.find(peerKey.slice(0, authorityEnd));
+      const authority = authorityEnd < 0 ? null : this.findOrAdd(peerKey.slice(0, authorityEnd));
       peer = new PeerCounts(peerKey, authority);
       this.#peers.set(peerKey, peer);
     }
@@ -290,14 +290,14 @@ export class PeerTable {
   }
 
   add(peerKey: string, kind: ConnectionKind): PeerCounts {
-    const peer = this.find(peerKey);
+    const peer = this.findOrAdd(peerKey);
     peer[kind]++;
     if (peer.authority !== peer) peer.authority[kind]++;
     return peer;
   }
 
   delete(peerKey: string, kind: ConnectionKind): void {
-    const peer = this.find(peerKey);
+    const peer = this.findOrAdd(peerKey);
     peer[kind]--;
     if (peer.authority !== peer) peer.authority[kind]--;
     for (const { key, open, waiting } of [peer, peer.authority]) {
@@ -312,7 +312,10 @@ export function findMost<T>(items: Iterable<T>, rankOf: (item: T) => number): T 
   let maxRank = -Infinity;
   for (const item of items) {
     const rank = rankOf(item);
-    if (rank > maxRank) [most, maxRank] = [item, rank];
+    if (rank > maxRank) {
+      most = item;
+      maxRank = rank;
+    }
   }
   return most;
 }

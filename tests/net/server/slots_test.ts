@@ -444,7 +444,7 @@ Deno.test("peers of one authority compare their own slots, and others those of t
   for (const key of ["a 1", "a 1", "a 2", "b 1", "b 2", "b 3"]) peers.add(key, "open");
   const rows = [["a 2", "a 1", false], ["a 3", "a 1", true], ["a 2", "b 1", false]] as const;
   for (const [smaller, larger, expected] of [...rows, ["c 1", "a 2", true] as const]) {
-    const isSmaller = peers.find(smaller).isSmaller(peers.find(larger));
+    const isSmaller = peers.findOrAdd(smaller).isSmaller(peers.findOrAdd(larger));
     assertEquals(isSmaller, expected, `${smaller}, ${larger}`);
   }
 });
