@@ -20,7 +20,7 @@ export interface Peer {
   readonly id: string;
   /** The name of the peer on this device; unique among the peers, ignoring case. */
   readonly name: string;
-  /** The stored addresses of the peer; the address at which it answered last is first. */
+  /** The stored addresses of the peer; the address that was stored last is first. */
   readonly addresses: readonly Address[];
   /** The time of the last pairing of the two devices. */
   readonly pairedAt: Date;

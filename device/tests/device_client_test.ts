@@ -11,6 +11,7 @@ import { speedUpTimeouts } from "@degu/testing/clock.ts";
 import { authorityOf, record, storeOf, TestDevices } from "@degu/testing/device_pairs.ts";
 import { assertWorks, helloApp, LOOPBACK, recordAuthority, setUpClient } from "./device_serving.ts";
 import { RunningProcess, spawnScript } from "@degu/testing/processes.ts";
+import { testEachRow } from "@degu/testing/rows.ts";
 import { RecordingLogger } from "@degu/testing/serving.ts";
 import {
   assert,
@@ -554,4 +555,24 @@ Deno.test("the address at which a peer answers comes first, and is written only 
   const written = await connect();
   assertEquals(await test.addresses(), [cameraAddress[1], dead[1], otherDead[1]]);
   for (let i = 0; i < 3; i++) assertEquals(await connect(), written);
+});
+
+Deno.test("a client stores the address at which the peer answers, but with addresses only if it has find", async (t) => {
+  await using setup = await setUpClient();
+  const { camera, viewer, server, recordAddresses, findDeadAddress } = setup;
+  const live = server.address;
+  const dead = await findDeadAddress();
+  const find = () => Promise.resolve([]);
+  const rows: [name: string, stored: Address[], DeviceClientOptions, expected: Address[]][] = [
+    ["neither option", [dead, live], {}, [live, dead]],
+    ["addresses", [dead], { addresses: [live] }, [dead]],
+    ["a stored address as addresses", [dead, live], { addresses: [live] }, [dead, live]],
+    ["find", [dead, live], { find }, [live, dead]],
+    ["addresses and find", [dead], { addresses: [live], find }, [live, dead]],
+  ];
+  await testEachRow(t, rows, async (_name, stored, options, expected) => {
+    await recordAddresses(stored);
+    await assertWorks(await viewer.client("camera", options));
+    assertEquals((await viewer.peer(camera.id))?.addresses, expected);
+  });
 });

@@ -85,13 +85,14 @@ export async function recordAuthority(
 
 export const helloApp: App = () => [200, "OK", { hello: "world" }, null];
 
-/** Sets up the same devices for tests of a client, and addresses that don't work. */
+/** Sets up the devices of {@linkcode setUp} for tests of a client, and addresses that don't work. */
 export async function setUpClient() {
   const setup = await setUp(helloApp);
   const { devices, camera, viewer } = setup;
   const stack = new AsyncDisposableStack();
   return {
     ...setup,
+    /** Replaces the addresses of the camera that the viewer has stored. */
     recordAddresses: (addresses: Address[]) => record(viewer, camera, { addresses }),
     /** Starts another device that serves and admits the viewer. */
     serveImpostor: async () => {

@@ -2,11 +2,13 @@
 import {
   assert,
   assertEquals,
+  assertInstanceOf,
   assertRejects,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
 import {
+  bodies,
   Body,
   BodyIter,
   ChunkedBodyIter,
@@ -762,4 +764,21 @@ Deno.test("peer() waits for a connection until its signal is aborted, and reject
   await pool.close();
   await assertRejects(() => pool.peer(), ConnectionClosedError);
   await assertRejects(() => Reflect.apply(pool.peer, pool, [{ timeout: 1 }]), TypeError, "timeout");
+});
+
+Deno.test("a pool reads a small body at once only if it is of Degu's class, not of the client's own", async () => {
+  class OwnBody extends Body {}
+  await using serving = serve(() => [200, "OK", {}, "small"]);
+  const client = new Client(serving.address, { bodies: { ...bodies, Body: OwnBody } });
+  await using pool = new ConnectionPool(client);
+  const response = await pool.get("/");
+  assertInstanceOf(response.body, OwnBody);
+  assertEquals(pool.inUse, 1);
+  assertEquals(await response.text(), "small");
+  assertEquals(pool.inUse, 0);
+
+  await using usualPool = new ConnectionPool(new Client(serving.address), { maxConnections: 1 });
+  const unreadResponse = await usualPool.get("/");
+  assertEquals(await (await usualPool.get("/")).text(), "small"); // The connection is free.
+  assertEquals(unreadResponse.body?.used, false);
 });
