@@ -16,23 +16,15 @@ export type Run = <Args extends unknown[]>(
 
 export class AgentCommand extends Command {
   #examplesHeading = "\nExamples:\n";
-  #globalOptions = "--home, --json, --quiet";
 
   constructor(name: string, readonly run: Run) {
     super(name);
-    this.addHelpText("after", () => {
-      const { parent } = this;
-      return parent === null ? "" : `\n${this.#globalOptions}: see degu --help`;
-    });
+    const text = "\nThe options of every command: see degu --help";
+    this.addHelpText("after", () => this.parent === null ? "" : text);
   }
 
   override createCommand(name: string): AgentCommand {
     return new AgentCommand(name, this.run);
-  }
-
-  withoutJson(): this {
-    this.#globalOptions = "--home, --quiet";
-    return this;
   }
 
   setHandler<Args extends unknown[]>(loadAction: () => Promise<Action<Args>>): this {

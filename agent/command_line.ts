@@ -66,7 +66,6 @@ function addPairCommand(program: AgentCommand): void {
     .addAddressOption()
     .addInvitingOptions()
     .addExample("degu pair", "pair: run this on both devices, then compare the numbers")
-    .withoutJson()
     .setHandler(async () => (await import("./commands/pair.ts")).runPair);
 }
 
