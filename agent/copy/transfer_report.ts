@@ -5,6 +5,9 @@ import { isPeerProblem } from "../words/error_codes.ts";
 import { formatBytes, formatCount, formatDuration, type Output } from "../terminal/output.ts";
 import { type CommandProgress, showProgress } from "../terminal/progress_bar.ts";
 
+/** What a dry run finds in the place of a file; there already: a file of the same size and time. */
+export type PlannedState = "new" | "changed" | "there already";
+
 export interface TransferNames {
   readonly from: string;
   readonly to: string;
@@ -136,13 +139,13 @@ export class TransferReport implements Disposable {
     this.#printResult(to, { from, to, bytes, total, resumedFrom, reused, sha256 });
   }
 
-  /** @param isReplaced True if the target has another file of this name. */
-  reportPlannedCopy({ from, to }: TransferNames, size: number, isReplaced: boolean): void {
+  reportPlannedCopy({ from, to }: TransferNames, size: number, state: PlannedState): void {
     this.#counts.copied++;
     this.#counts.copiedBytes += size;
-    const text = `${isReplaced ? "changed" : "new"}, ${formatBytes(size)}`;
-    const object = { action: "copy", from, to, size, replaces: isReplaced, dryRun: true };
-    this.#printResult(`would copy ${from} to ${to} (${text})`, object);
+    if (state === "there already") this.#counts.presentBytes += size;
+    const replaces = state === "changed";
+    const object = { action: "copy", from, to, size, replaces, dryRun: true };
+    this.#printResult(`would copy ${from} to ${to} (${state}, ${formatBytes(size)})`, object);
   }
 
   reportRemoved(name: string): void {
@@ -238,10 +241,12 @@ export class TransferReport implements Disposable {
     const filesText = formatCount(copied, "file");
     const directory = named === 0 ? this.#onlyDirectory : null;
     const target = directory === null ? "" : ` into ${directory}`;
-    if (this.#isDryRun) return `${filesText} would be copied${target}, ${formatBytes(copiedBytes)}`;
-    const copiedText = `${filesText} copied${target}`;
     // Parts of interrupted transfers, renamed files and copies of other files aren't sent.
     const presentText = presentBytes === 0 ? "" : ` (${formatBytes(presentBytes)} were there)`;
+    if (this.#isDryRun) {
+      return `${filesText} would be copied${target}, ${formatBytes(copiedBytes)}${presentText}`;
+    }
+    const copiedText = `${filesText} copied${target}`;
     if (transferredBytes === 0 && copiedBytes > 0) return `${copiedText}${presentText}`;
     const seconds = (performance.now() - this.#startedAt) / 1000;
     const timeText = transferredBytes > 0 ? ` in ${formatDuration(seconds)}` : "";

@@ -12,8 +12,8 @@ import { join } from "../machine/paths.ts";
 import { ignoreNotFound } from "../machine/local_paths.ts";
 import { codeOf, isConnectionLost } from "../words/error_codes.ts";
 import { explainTransfer } from "../words/explain.ts";
-import { OTHER_REASONS, type RemoteFiles } from "../peer/remote_files.ts";
-import type { TransferNames, TransferReport } from "./transfer_report.ts";
+import { OTHER_REASONS, type RemoteEntry, type RemoteFiles } from "../peer/remote_files.ts";
+import type { PlannedState, TransferNames, TransferReport } from "./transfer_report.ts";
 
 export interface TreeJob {
   readonly names: readonly string[];
@@ -150,26 +150,31 @@ export class TreeCopy {
     const copies = this.#plannedCopies.map((event) => [event, this.namesOf(event.path)] as const);
     copies.sort(([, a], [, b]) => a.to < b.to ? -1 : 1);
     for (const [{ path, total }, names] of copies) {
-      const isReplaced = this.#direction === "get"
-        ? await ignoreNotFound(Deno.lstat(names.to)) !== null
-        : await this.#isAtPeer(path);
-      this.#report.reportPlannedCopy(names, total, isReplaced);
+      const state = this.#direction === "get"
+        ? await ignoreNotFound(Deno.lstat(names.to)) === null ? "new" : "changed"
+        : await this.#findStateAtPeer(path, names.from);
+      this.#report.reportPlannedCopy(names, total, state);
     }
   }
 
   /** Doesn't list directories that are missing at the peer. */
-  async #isAtPeer(path: readonly string[]): Promise<boolean> {
+  async #findStateAtPeer(path: readonly string[], localPath: string): Promise<PlannedState> {
     const names = [...this.#job.names, ...path];
+    let entry: RemoteEntry | null = null;
     for (let depth = 1; depth <= names.length; depth++) {
-      if (await this.#files.find(names.slice(0, depth)) === null) return false;
+      entry = await this.#files.find(names.slice(0, depth));
+      if (entry === null) return "new";
     }
-    return true;
+    // With --move, the files that the peer has are also planned.
+    const info = await ignoreNotFound(Deno.lstat(localPath));
+    const milliseconds = Math.abs(Number(info?.mtime) - Number(entry?.modified));
+    return info?.size === entry?.size && milliseconds < 1000 ? "there already" : "changed";
   }
 
   #reportFailure({ path, error, at }: FailedEvent, problem: string): void {
     const report = this.#report;
     const { from, to } = this.namesOf(path);
-    const code = path.length === 0 || isConnectionLost(error) ? "FAILED" : codeOf(error);
+    const code = isConnectionLost(error) ? "FAILED" : codeOf(error);
     if (at === "source") {
       report.fail(from, problem, code, { from, to }, error);
     } else {

@@ -434,6 +434,21 @@ Deno.test("a peer without a free slot closes the connection later, which is not 
 /** Without this option, files that tests have just written count as being written. */
 const AHEAD = 10_000;
 
+Deno.test("a dry run of sync --move tells the files that the peer has", async () => {
+  await using files = await AgentFiles.start();
+  const { local, inbox } = files;
+  using _clock = setClockAhead(AHEAD);
+  await fill(local, { "a": "1", "b": "2" });
+  await fill(inbox, { "out/a": "1", "out/b": "3" });
+  const { mtime } = await Deno.stat(`${local}/a`);
+  await Deno.utime(`${inbox}/out/a`, mtime!, mtime!);
+  await Deno.utime(`${inbox}/out/b`, 0, 0);
+  const { stdout, stderr } = await files.runToSuccess("sync", "-n", "--move", local, "camera:out");
+  const lines = stdout.split("\n").map((line) => /\/(\w) to .*(\(.*\))$/.exec(line)?.slice(1));
+  assertEquals(lines.slice(0, 2), [["a", "(there already, 1 B)"], ["b", "(changed, 1 B)"]]);
+  assertStringIncludes(stderr, "2 files would be copied into camera:out, 2 B (1 B were there);");
+});
+
 Deno.test("sync --move keeps excluded files, and the ignore list", async () => {
   await using files = await AgentFiles.start();
   const { local, inbox } = files;
