@@ -79,10 +79,9 @@ export async function runAgent(
     if (error instanceof CommanderError) return 0;
     if (error instanceof OutputClosedError) return FAILED;
     const { exitCode, object } = await describeError(error, context);
-    const shownObject = JSON.parse(hideInvitationLines(JSON.stringify(object)));
-    output.error(shownObject.message);
+    output.error(object.message);
     try {
-      if (output.json) output.printResult("", { error: shownObject });
+      if (output.json) output.printResult("", { error: object });
     } catch {
       // The output was closed or is not writable. The message and the exit code still report the
       // error.
@@ -149,7 +148,8 @@ export function makeProgram(
       // `-h` without an operand is help, unlike the `-h` of `ls -lh PEER:`.
       const isHelp = error.code === "commander.missingArgument" &&
         command.getOptionValue("humanReadable") === true;
-      if (isHelp) command.help();
+      const isHelpOfHelp = error.message === "(outputHelp)" && command.args[1] === "help";
+      if (isHelp || isHelpOfHelp) command.help();
       throw new UsageFailure(describeUsageProblem(error, command), "USAGE");
     });
   }
@@ -162,11 +162,6 @@ function listCommands(command: Command): Command[] {
 
 class UsageFailure extends Failure {}
 
-/** Errors are logged, and an invitation line is secret. */
-function hideInvitationLines(text: string): string {
-  return text.replaceAll(/(degu(?:-send)?:)[\w-]{70,}/g, "$1…");
-}
-
 const EXCESS_HINTS: Readonly<Record<string, string>> = {
   init: "--name names the device",
   invite: "--as names the other device",
@@ -178,7 +173,7 @@ const EXCESS_HINTS: Readonly<Record<string, string>> = {
 const SUBSTITUTES: readonly (readonly [typed: RegExp, advice: string])[] = [
   [/^degu (?:cp|copy|scp|push|upload)$/, "use degu put or degu get"],
   [/^degu (?:pull|fetch|download)$/, "use degu get"],
-  [/^degu (?:mv|move)$/, "use degu sync --move, degu put or degu get"],
+  [/^degu (?:mv|move)$/, "use degu sync --move DIR PEER:DIR; degu renames nothing at a peer"],
   [/^degu (?:list|dir)$/, "use degu ls"],
   [/^degu (?:delete|remove)$/, "use degu rm"],
   [/^degu (?:status|paired|devices)$/, "use degu peers"],
@@ -188,7 +183,7 @@ const SUBSTITUTES: readonly (readonly [typed: RegExp, advice: string])[] = [
   [/^(?:ls|get|put|rm|ping|receive) (?:-[Pp]|--port)$/, "use --address HOST:PORT, or leave it out"],
   [/^(?:get|put) --exclude$/, "use degu sync"],
   [/^sync -i$/, "use -v"],
-  [/^(?:pair|receive) (?:-y|--yes)$/, "only a line needs no answer: see --help"],
+  [/^(?:pair|receive) (?:-y|--yes)$/, "degu invite and degu join ask nothing"],
   [/^(?:ls -[1a]|rm -f|(?:get|put|send|receive) (?:-[aivz]|--code|--progress))$/, "leave it out"],
 ];
 

@@ -79,7 +79,8 @@ export class Output {
       const shownObject = error === undefined
         ? object
         : { ...object, error: { ...error, message: this.#completeAdvice(error.message) } };
-      return writeToStdout(this.streams, `${formatJson(shownObject)}\n`);
+      const text = formatJson(shownObject);
+      return writeToStdout(this.streams, `${error === undefined ? text : hideLines(text)}\n`);
     }
     const allLines = typeof lines === "string" ? [lines] : lines;
     writeToStdout(this.streams, allLines.map((line) => `${printable(line)}\n`).join(""));
@@ -151,7 +152,7 @@ export class Output {
     const kindText = kind !== undefined && this.#hasColors ? `\x1b[${color}m${kind}\x1b[0m` : kind;
     const prefix = kindText === undefined ? "" : `degu: ${kindText}: `;
     this.draw("");
-    this.#writeMessage(`${prefix}${printable(this.#completeAdvice(text))}\n`);
+    this.#writeMessage(`${prefix}${printable(hideLines(this.#completeAdvice(text)))}\n`);
   }
 
   /** Without the `--home` of this command, `degu pair` would pair another device. */
@@ -207,6 +208,17 @@ export class Output {
       return DEFAULT_COLUMNS;
     }
   }
+}
+
+/**
+ * Hides the secret of an invitation line that was typed in a wrong place, because messages are
+ * logged. The first 48 characters have no part of the secret. A copied line may have white space.
+ */
+function hideLines(text: string): string {
+  return text.replaceAll(
+    /(degu(?:-send)?(?::|%3a))([\w-]{20,}(?:\s+[\w-]{20,})*)/gi,
+    (typed, prefix, rest) => rest.length > 48 ? `${prefix}…` : typed,
+  );
 }
 
 /** Without the permission for this variable, Deno would prompt. */

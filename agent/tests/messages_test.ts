@@ -209,8 +209,8 @@ Deno.test("a wrong command line is an error with the words to write, and creates
   const onePeer = "this command takes the paths of one peer\n";
   const rows: [code: number, expectedMessage: string, args: string[]][] = [
     // Swapped and missing operands.
-    [2, `"camera:" is a path of a peer: ${copiesFrom}`, ["put", "camera:", note]],
-    [2, `"camera:x" is a path of a peer: ${copiesFrom}`, ["put", "camera:x", "."]],
+    [2, `"camera:" is a path of a peer: write it last; ${copiesFrom}`, ["put", "camera:", note]],
+    [2, `"camera:x" is a path of a peer: write it last; ${copiesFrom}`, ["put", "camera:x", "."]],
     [2, `"${note}" is a path of this device: ${copiesTo}`, ["get", note, "camera:"]],
     [2, '"camera:" is a path of a peer: run degu put once for each\n', [
       ...["put", note, "camera:", "desk:"],
@@ -223,8 +223,16 @@ Deno.test("a wrong command line is an error with the words to write, and creates
     [2, "what to get? write PEER:PATH before", ["get", "camera"]],
     [2, "what to put? write it before camera:, or - for stdin", ["put", "camera:"]],
     [2, "a path is empty", ["receive", "", "received"]],
-    [2, `"camera:x" is a path of a peer: ${copiesFrom}`, ["put", "camera:x", "camera:"]],
-    [2, `"file:///a" is a path of a peer: ${copiesFrom}`, ["put", "file:///a", "camera:"]],
+    [2, `"camera:x" is a path of a peer: write it last; ${copiesFrom}`, [
+      "put",
+      "camera:x",
+      "camera:",
+    ]],
+    [2, `"file:///a" is a path of a peer: write it last; ${copiesFrom}`, [
+      "put",
+      "file:///a",
+      "camera:",
+    ]],
     // A directory above what was named would share more.
     [1, `--share: "${note}" is not a directory\n`, ["serve", "--share", note]],
     [2, "must be on this device\n", ["sync", "camera:a", "camera:b"]],
@@ -241,8 +249,13 @@ Deno.test("a wrong command line is an error with the words to write, and creates
       "~/q.jpg",
       "camera:",
     ]],
-    [1, 'no directory "127.0.0.1:7600" on this device: mkdir -p 127.0.0.1:7600\n', [
+    [2, '"127.0.0.1:7600" is neither a directory nor the line of degu send: leave it out', [
       ...["receive", "127.0.0.1:7600"],
+    ]],
+    [2, '"camera:" is neither a directory nor the line', ["receive", "camera:"]],
+    [2, '"12-alpha-beta" is neither a directory nor the line', [
+      "receive",
+      "12-alpha-beta",
     ]],
     // A path ends as it was typed.
     [1, '"camera:nothing/" does not exist', ["ls", "camera:nothing/"]],
@@ -391,8 +404,12 @@ Deno.test("a command or an option of another program is refused with what stands
     [["pull", "camera:a"], "pull", "use degu get"],
     [["download", "camera:a"], "download", "use degu get"],
     [["fetch", "camera:a"], "fetch", "use degu get"],
-    [["mv", "a", "camera:"], "mv", "use degu sync --move, degu put or degu get"],
-    [["help", "move"], "move", "use degu sync --move, degu put or degu get"],
+    [
+      ["mv", "a", "camera:"],
+      "mv",
+      "use degu sync --move DIR PEER:DIR; degu renames nothing at a peer",
+    ],
+    [["help", "move"], "move", "use degu sync --move DIR PEER:DIR; degu renames nothing at a peer"],
     [["list"], "list", "use degu ls"],
     [["dir", "camera:"], "dir", "use degu ls"],
     [["delete", "camera:a"], "delete", "use degu rm"],
@@ -406,8 +423,8 @@ Deno.test("a command or an option of another program is refused with what stands
     [["send", "--code", "foo", "a"], "--code", "leave it out"],
     [["send", "-v", "a"], "-v", "leave it out"],
     [["receive", "--progress"], "--progress", "leave it out"],
-    [["receive", "--yes"], "--yes", "only a line needs no answer: see --help"],
-    [["pair", "-y"], "-y", "only a line needs no answer: see --help"],
+    [["receive", "--yes"], "--yes", "degu invite and degu join ask nothing"],
+    [["pair", "-y"], "-y", "degu invite and degu join ask nothing"],
     [["serve", "--port=80"], "--port=80", "use --listen ADDRESS:PORT"],
     [["service", "install", "--port", "80"], "--port", "use --listen ADDRESS:PORT"],
     [put("-P"), "-P", "use --address HOST:PORT, or leave it out"],
@@ -613,6 +630,15 @@ Deno.test("an error has no part of an invitation line", async () => {
     [1, ["send", `degu-send:${secret}`], '"degu-send:…" does not exist'],
     [1, ["send", `\ndegu:${secret}`], '"\\ndegu:…" does not exist'],
     [3, ["forget", `x\tdegu:${secret}`], "there is no peer"],
+    [2, ["ls", "--address", `degu-send:${secret}`, "camera:"], "--address: must have a port"],
+    [2, ["ls", "--address", `degu:${secret}`, "camera:"], "--address: must have a port"],
+    [
+      1,
+      ["send", `degu-send:${secret.slice(40)} ${secret.slice(60)}`],
+      '"degu-send:…" does not exist',
+    ],
+    [1, ["rm", "camera:no", `camera:degu-send:${secret}`], '"camera:degu-send:…" does not exist'],
+    [3, ["id", "--home", `${files.local}/degu-send:${secret}`], "degu-send:…"],
   ];
   for (const [code, args, message] of rows) {
     const stderr = await files.runToFailure(code, message, ...args);

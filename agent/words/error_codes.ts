@@ -64,7 +64,7 @@ const CODES_BY_SYSTEM_CODE: readonly (readonly [system: RegExp, code: ErrorCode]
   [/^(ENOENT|ENOTDIR)$/, "NOT_FOUND"],
   [/^(EEXIST|ENOTEMPTY)$/, "ALREADY_EXISTS"],
   [/^(ENAMETOOLONG|EILSEQ)$/, "BAD_NAME"],
-  [/^(EBUSY|ETXTBSY)$/, "IN_USE"],
+  [/^(EADDRINUSE|EBUSY|ETXTBSY)$/, "IN_USE"],
 ];
 
 /** The codes of Linux that decide what a program does, for texts that have only a number. */

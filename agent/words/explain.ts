@@ -56,7 +56,7 @@ interface PeerUse {
   readonly options: { readonly address?: unknown };
 }
 
-export function makeErrorObject(error: unknown, use?: PeerUse): Record<string, unknown> {
+export function makeErrorObject(error: unknown, use?: PeerUse) {
   const { path, peer: failurePeer, fields }: FailureOptions = error instanceof Failure ? error : {};
   // A failure with a path names the peer of the path; without a peer, the path is on this device.
   const shownPeer = failurePeer ?? (path === undefined ? use?.peer : undefined);
@@ -100,7 +100,7 @@ function findReasonAndHint(
     // Most paths in /proc, /sys and /dev need all permissions, which the user should not grant.
     return path === undefined
       ? [error.message, "docs/permissions.md has the flags of each command"]
-      : [`Deno permits no access to ${path}`];
+      : [`Deno permits no access to ${path}`, path.startsWith('"/dev/std') ? "write -" : undefined];
   }
   if (isUnreachable(error) && !isConnectionCut(error)) {
     const attempts = attemptsOf(error);
@@ -111,13 +111,12 @@ function findReasonAndHint(
       attempt instanceof ConnectionError && attempt.fault === "timed out" && !attempt.isConnecting;
     const hasAny = (...faults: ConnectionError["fault"][]) =>
       attempts.some((each) => each instanceof ConnectionError && faults.includes(each.fault));
+    let hint = hasAny("unknown name", "unknown interface") ? undefined : ABSENT_HINT;
     // Without a route, the cable of this machine is out, or its network is another one.
-    const isOwnFault = hasAny("unknown name", "unknown interface") ||
-      attempts.every((each) => errorCodeOf(each) === "ENETUNREACH");
-    let hint = isOwnFault ? undefined : ABSENT_HINT;
-    if (hasAny("refused")) hint = SERVE_HINT;
-    if (typedAddress !== undefined) hint = addressHint;
-    if (attempts.some(isHanging)) hint = RUN_AGAIN;
+    if (attempts.every((each) => errorCodeOf(each) === "ENETUNREACH")) hint = undefined;
+    else if (attempts.some(isHanging)) hint = RUN_AGAIN;
+    else if (typedAddress !== undefined) hint = addressHint;
+    else if (hasAny("refused")) hint = SERVE_HINT;
     return [`${withPeer("PEER does not answer")} (${describeAttempts(attempts)})`, hint, ": "];
   }
   if (error instanceof ConnectionError) {
@@ -171,7 +170,7 @@ function describePairingProblem(error: PairingError): string {
   if (reason === "no invitation" && cause instanceof AggregateError) {
     return cause.errors.every(isUnreachable)
       ? describeAttempts(cause.errors)
-      : "no device that pairs or sends has answered";
+      : "no device that pairs or sends has answered: give HOST:PORT as the other device prints it";
   }
   const shortProblem = problem.replaceAll(ID_PATTERN, formatId);
   return `${shortProblem}${PAIRING_ADVICE[reason ?? code] ?? ""}`;
@@ -216,7 +215,7 @@ function describeAttemptProblem(error: unknown): string {
       return "no program listens";
     case "unreachable":
       // EHOSTUNREACH: a host of this network that is absent, for example.
-      return code === "ENETUNREACH" ? "there is no route" : "the host can't be reached";
+      return code === "ENETUNREACH" ? "this machine has no route" : "the host can't be reached";
     case "timed out":
       return isConnecting ? "no response" : "connected, but no response";
     case "reset":
@@ -278,8 +277,8 @@ export function describeMissingAddress(peer = "the other device", hasSearched = 
 }
 
 const CONNECTION_END_TEXTS: Readonly<Record<string, string>> = {
-  NOT_TLS: ": refused: it is another program, such as a browser",
-  NO_CERTIFICATE: ": refused: it is another program, without the certificate of a device",
+  NOT_TLS: ": refused: it does not use TLS",
+  NO_CERTIFICATE: ": refused: it has no certificate of a device",
   UNTRUSTED: ": refused: it is a device that is not paired with this one",
   REFUSED_BY_PEER: ": disconnected: it looks for another device, or has forgotten this one",
 } satisfies Partial<Record<TlsErrorCode | ProtocolErrorCode, string>>;
