@@ -24,9 +24,8 @@ export async function ping(context: Context, operand: string): Promise<void> {
   const connectedAt = performance.now();
   const { share, inbox } = await requestInfo(connection, name);
   const respondedAt = performance.now();
-  const knownAddresses = options.address === undefined
-    ? addresses
-    : [options.address, ...addresses];
+  const typedAddresses = options.address === undefined ? [] : [options.address];
+  const knownAddresses = [...typedAddresses, ...addresses];
   const address = formatRemoteAddress(connection.sock.remoteAddr, knownAddresses);
   const connectMs = roundMilliseconds(connectedAt - startedAt);
   const answerMs = roundMilliseconds(respondedAt - connectedAt);

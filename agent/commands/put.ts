@@ -119,7 +119,9 @@ async function parseTarget(paths: readonly string[]): Promise<RemotePath> {
       throw new Failure(`${JSON.stringify(remote)} ${problem}`, "USAGE");
     }
     const hasSeveralTargets = isRemotePath(target) && !sources.every(isRemotePath);
-    const advice = hasSeveralTargets ? "run degu put once for each" : "degu get copies from a peer";
+    const advice = hasSeveralTargets
+      ? "run degu put once for each"
+      : "write it last; degu get copies from a peer";
     throw makeWrongSideFailure(remote, advice);
   }
   if (sources.length > 0 || !isRemotePath(target)) return parseRemotePath(target);

@@ -62,7 +62,7 @@ export async function runReceive(
   const numberPrompt = line === undefined ? NumberPrompt.make(output) : null;
   // Check the target before the user compares numbers.
   const path = paths[0] ?? ".";
-  if (await ignoreNotFound(Deno.stat(path)) === null) throw await makeMissingTargetFailure(path);
+  if (await ignoreNotFound(Deno.stat(path)) === null) throw await makeMissingFailure(path);
   const target = await findTarget(path, true);
   await checkWritable(target.path);
   // The received files must not change the permanent device.
@@ -156,6 +156,13 @@ export async function runReceive(
 const DOT_NAME_PROBLEM =
   "its name begins with a dot, and some of these files change the behavior of programs: ask why it is sent, and receive it with --force";
 
+async function makeMissingFailure(path: string): Promise<Failure> {
+  // A code of croc, such as 12-alpha-beta, an address, or a peer.
+  if (!/^\d+(?:-[a-z]+)+$|:/.test(path)) return await makeMissingTargetFailure(path);
+  const problem = "is neither a directory nor the line of degu send: leave it out, or see --help";
+  return new Failure(`${JSON.stringify(path)} ${problem}`, "USAGE");
+}
+
 const LINE_ADVICE: LineAdvice = {
   command: "degu receive",
   noLine: 'give the line that "degu send" on the other device has printed, or leave it out to ' +
@@ -167,8 +174,8 @@ const RETRY_ADVICE = `${RUN_BOTH_AGAIN}: a partial file is continued, and a dire
 
 /** A file of the sender could do harm among existing files, such as the files of a program. */
 const DIRECTORY_EXISTS_PROBLEM =
-  "the directory exists already: receive into another directory, or add to it with --force, which also " +
-  "continues an interrupted transfer";
+  "the directory exists already: receive into another directory; --force continues an interrupted " +
+  "transfer, and replaces files that differ";
 
 const MAX_PRINTED_ENTRIES = 20;
 

@@ -59,8 +59,8 @@ export async function restore(
   }
   const info = await ignoreNotFound(Deno.stat(dir)).catch(() => null);
   const operands = { dir, target, info };
-  const fail = (error: unknown) => {
-    throw toFailure(error, operands);
+  const fail = async (error: unknown) => {
+    throw await toFailure(error, operands);
   };
   if (at === undefined) {
     await listStates(context, operands).catch(fail);
@@ -260,7 +260,7 @@ function makeNestedTargetFailure(target: string | undefined, cause?: unknown): F
   return new Failure(`${JSON.stringify(target)} ${problem}`, "USAGE", { cause, path: `${target}` });
 }
 
-function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
+async function toFailure(error: unknown, { dir, target, info }: Operands): Promise<unknown> {
   if (error instanceof RangeError) return makeNestedTargetFailure(target, error);
   if (error instanceof Deno.errors.AlreadyExists) {
     const problem = `${JSON.stringify(target)} exists, and is not empty: name a new directory`;
@@ -274,8 +274,22 @@ function toFailure(error: unknown, { dir, target, info }: Operands): unknown {
     ? `${error.message}; ${hint}`
     : info === null
     ? `there is no directory ${JSON.stringify(dir)}, and no earlier versions are kept of it`
-    : `no versions are kept of ${JSON.stringify(dir)}: serve and sync keep them with --keep`;
+    : await describeMissingVersions(dir);
   return new Failure(problem, "NOT_FOUND", { cause: error, path: dir });
+}
+
+/** Versions may be those of another entry, or of the directories of peers in an inbox. */
+async function describeMissingVersions(dir: string): Promise<string> {
+  const path = await resolveRealPath(dir);
+  const entries = await Array.fromAsync(Deno.readDir(path)).catch(() => []);
+  const keepingDirectory = [
+    await findKeepingDirectory(path),
+    ...entries.map(({ name }) => join(path, name)),
+  ].find((each) => existsSync(join(each, KEPT_DIRECTORY)));
+  const hint = keepingDirectory === undefined
+    ? ": serve and sync keep them with --keep"
+    : `; ${JSON.stringify(keepingDirectory)} has some`;
+  return `no versions are kept of ${JSON.stringify(dir)}${hint}`;
 }
 
 class Report {

@@ -89,7 +89,7 @@ export async function serve(context: Context, options: ServeOptions): Promise<vo
   const otherAddresses = await device.serving().catch(() => []);
   if (otherAddresses.length > 0) {
     const list = otherAddresses.map(formatAddress).join(" ");
-    output.note(`another server of this device is running on ${list}`);
+    output.note(`another server of this device is running on ${list}: one can serve everything`);
   }
   const servers = await listen((address) => device.serve(address, app, { logger }), options.listen);
   using openServers = new DisposableStack();

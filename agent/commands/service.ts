@@ -241,8 +241,8 @@ function findCommand({ ExecStart }: ShownUnit): string | null {
 
 const NO_BUS_PATTERN = /^Failed to connect to .*\b(bus|scope)\b/i;
 const NOT_LOGGED_IN_MESSAGE =
-  "the systemd of this user does not run: log in as this user, but not with su or sudo, or run " +
-  '"loginctl enable-linger"';
+  "the systemd of this user does not run: if this machine has systemd, log in as this user, but not " +
+  'with su or sudo, or run "loginctl enable-linger"';
 
 class NoSystemdFailure extends Failure {}
 

@@ -164,7 +164,7 @@ export function toListenFailure(addresses: readonly Address[], error: unknown): 
   const problem = error instanceof AddrNotAvailable
     ? "is not an address of this machine"
     : error instanceof AddrInUse
-    ? "is in use: choose another with --listen"
+    ? "is in use: end its program, or choose another with --listen"
     : error instanceof PermissionDenied && !addresses.some(isUnixAddress)
     ? `is not permitted to this user${permissionAdvice}`
     : null;

@@ -299,7 +299,8 @@ export class RemoteFiles implements Disposable {
 
   #makeUncopiedFailure({ names, reason }: RemoteEntry, code: ErrorCode | null = null): Failure {
     const problem = describeUncopiedEntry(reason, this.connections.peer);
-    return new Failure(`${this.quoteName(names)} is ${problem}`, code);
+    const entryCode = reason === "unreadable" ? "NOT_PERMITTED" : code;
+    return new Failure(`${this.quoteName(names)} is ${problem}`, entryCode);
   }
 
   async makeMissingFailure(names: readonly string[], mustBeDirectory = false): Promise<Failure> {
@@ -320,7 +321,7 @@ export class RemoteFiles implements Disposable {
     const topEntries = await this.list([]);
     if (topEntries === null) {
       const problem = isInbox
-        ? 'accepts no files: run "degu serve --inbox" on it'
+        ? "accepts no files: end degu serve on it, and run it with --inbox"
         : "shares no directory; --inbox reads its inbox";
       return this.#makeNotFoundFailure(`${this.connections.peer} ${problem}`, names);
     }

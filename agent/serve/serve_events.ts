@@ -14,7 +14,7 @@ interface Activity {
   cutCount: number;
   readonly totalsByAction: Map<
     FileEvent["action"],
-    { files: number; bytes: number; lastPath: string; lastBytes: number }
+    { files: number; bytes: number; lastPath: string; lastBytes: number; isLastComplete: boolean }
   >;
   silenceTimer?: ReturnType<typeof setTimeout>;
 }
@@ -40,21 +40,24 @@ export class ServeEvents implements Disposable {
     if (this.#output.json) {
       return this.#print({ event: action, peer: name, id, path, status, bytes, complete });
     }
-    const cutText = complete ? "" : ", cut off";
+    // The client may have received some bytes of a write that failed.
+    const cutText = complete ? "" : " or more, cut off";
     const sizeText = action === "delete" ? "" : ` (${formatBytes(bytes)}${cutText})`;
     const firstActionText = `${name} ${VERBS[action]} ${path}${sizeText}`;
     const activity: Activity = this.#activities.get(id) ??
       { name, firstActionText, actionCount: 0, cutCount: 0, totalsByAction: new Map() };
     this.#activities.set(id, activity);
     const total = activity.totalsByAction.get(action) ??
-      { files: 0, bytes: 0, lastPath: "", lastBytes: 0 };
+      { files: 0, bytes: 0, lastPath: "", lastBytes: 0, isLastComplete: false };
     activity.totalsByAction.set(action, total);
-    // A resumed file has several events.
-    if (total.lastPath !== path) total.files++;
+    // A resumed file has several events, of which the last is complete.
+    const isAgain = action === "get" && total.isLastComplete;
+    if (total.lastPath !== path || isAgain) total.files++;
     // An upload has the size of the whole file, also if the file has only grown.
     else if (action === "put") total.bytes -= total.lastBytes;
     total.lastPath = path;
     total.lastBytes = bytes;
+    total.isLastComplete = complete;
     total.bytes += bytes;
     activity.actionCount++;
     if (!complete) activity.cutCount++;

@@ -138,7 +138,7 @@ Deno.test("an address at which listening fails is reported", () => {
     [
       "in use",
       new Deno.errors.AddrInUse(),
-      /^127\.0\.0\.1:80 is in use: choose another with --listen$/,
+      /^127\.0\.0\.1:80 is in use: end its program, or choose another with --listen$/,
     ],
     ["not here", new Deno.errors.AddrNotAvailable(), /^127\.0\.0\.1:80 is not an address of this/],
   ];
@@ -160,7 +160,7 @@ Deno.test("an invitation names both of its ports if one of them is in use", asyn
   const { port } = listener.addr;
   const args = ["invite", "--listen", `127.0.0.1:${port - 1}`, "--serving", "127.0.0.1:1"];
   const ports = `127.0.0.1:${port - 1} or 127.0.0.1:${port}`;
-  const message = `${ports} is in use: choose another with --listen`;
+  const message = `${ports} is in use: end its program, or choose another with --listen`;
   await homes.runToFailure("camera", 1, message, args);
 });
 

@@ -521,7 +521,7 @@ Deno.test("files that can't be uploaded are reported with the reason, and all ot
     assertEquals((await readTree(inbox))["dir"], "");
   }
   await files.serve("--share", files.share);
-  const advice = 'accepts no files: run "degu serve --inbox" on it';
+  const advice = "accepts no files: end degu serve on it, and run it with --inbox";
   await files.runToFailure(1, advice, "put", a, "camera:");
   await files.runToFailure(2, "what to put?", "put", "camera:");
 });

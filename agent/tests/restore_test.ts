@@ -671,7 +671,7 @@ Deno.test("restore without --at prints the paths of all versions of a file, and 
   }
   await fill(root, { "d/other": "1", "d/othe": "1" });
   for (const name of ["other", "othe"]) {
-    const message = `no versions are kept of "${root}/d/${name}": serve and sync `;
+    const message = `no versions are kept of "${root}/d/${name}"; "${root}" has some\n`;
     await homes.runToFailure("desk", 1, message, ["restore", `${root}/d/${name}`]);
   }
 });
@@ -682,7 +682,12 @@ Deno.test("restore without --at fails if no version is kept of a directory", asy
   await fillPeriods(root, { "2026-01-31T11_1": [[], "d/a"] });
   await fill(root, { "d/a": "", "e": null });
   const restoring = (dir: string) => ["restore", `${root}/${dir}`, homes.joinPath("new")];
-  await homes.runToFailure("desk", 1, "no versions are kept of ", restoring("e"));
+  await homes.runToFailure(
+    "desk",
+    1,
+    `no versions are kept of "${root}/e"; "${root}" has some\n`,
+    restoring("e"),
+  );
   const empty = `no file was in "${root}/d" before 2026-01-31T11`;
   await homes.runToFailure("desk", 1, `${empty}\n`, restoring("d"));
   const version = `${root}/.degu-kept/2026-01-31T11_1/d`;
@@ -745,13 +750,15 @@ Deno.test("restore refuses directories from which it can't restore, and prints w
   await sync();
   using _clock = setClockAhead(DAY + HOUR);
   const target = homes.joinPath("new");
+  const versions = `${kept}/.degu-kept`;
   await using plain = await createTempDir();
   const rows: readonly (readonly [code: number, message: string, dir: string, target: string])[] = [
     [2, "or write ./desk:Documents\n", "desk:Documents", target],
     [2, '"desk:new" is at a peer: run degu restore there, or write ./desk:new', kept, "desk:new"],
     [2, "is in the directory that is restored, or among its versions", kept, `${kept}/new`],
     [1, "no versions are kept of ", plain.path, target],
-    [1, "no versions are kept of ", inbox, target],
+    [1, `no versions are kept of "${inbox}"; "${kept}" has some\n`, inbox, target],
+    [1, `no versions are kept of "${versions}"; "${kept}" has some\n`, versions, target],
     [1, `on this device: mkdir -p ${target}/missing\n`, kept, `${target}/missing/new`],
     [1, "and no earlier versions are kept of it", target, kept],
     [2, "is a file: without --at, degu restore lists", `${kept}/Documents/a`, target],
@@ -781,7 +788,7 @@ Deno.test("restore --at says what the list says if there is nothing to list", as
   const rows: [dir: string, message: string][] = [
     ["d", `${none}; other versions are in "${version}"\n`],
     ["e", "; without --at, degu restore lists what can be restored\n"],
-    ["f", `no versions are kept of "${root}/f": serve and sync keep them with --keep\n`],
+    ["f", `no versions are kept of "${root}/f"; "${root}" has some\n`],
     ["g", `there is no directory "${root}/g", and no earlier versions are kept of it\n`],
   ];
   for (const [dir, message] of rows) {

@@ -37,8 +37,10 @@ Deno.test("serve prints its addresses and directories, and that no device is pai
   await agent.waitForMessage("there are no peers: run ");
   const inbox = homes.joinPath("camera-inbox");
   const serveArgs = ["serve", "--inbox", inbox, "--listen", address];
-  const other = `another server of this device is running on ${address}\n`;
-  const inUse = `degu: error: ${address} is in use: choose another with --listen\n`;
+  const other =
+    `another server of this device is running on ${address}: one can serve everything\n`;
+  const advice = "end its program, or choose another with --listen";
+  const inUse = `degu: error: ${address} is in use: ${advice}\n`;
   await homes.runToFailure("camera", 1, `${other}${inUse}`, serveArgs);
   const second = (await homes.serve("camera")).agent;
   await second.waitForMessage(other);
@@ -249,7 +251,7 @@ Deno.test("refused clients are reported, in words for users", async () => {
   const [hostname = "", port] = address.split(":");
   using browser = await Deno.connect({ hostname, port: Number(port) });
   await browser.write(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
-  const first = await agent.waitForMessage("refused: it is another program, such as a browser");
+  const first = await agent.waitForMessage("refused: it does not use TLS");
   assertMatch(first, /^127\.0\.0\.1:\d+: refused/);
   assertEquals((await homes.run("stranger", ["ping", "camera"])).code, 3);
   // The device may be a forgotten one, so there is no advice to pair.
@@ -467,7 +469,7 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     time.tick(999);
     assertEquals(lines, []);
     time.tick(1);
-    assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B, cut off)"]);
+    assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (700 B or more, cut off)"]);
     add("get", "film", 700, false);
     add("get", "film", 0, false);
     time.tick(1000);
@@ -483,6 +485,13 @@ Deno.test("downloads, uploads and deletions by peers are reported; listings, pro
     add("put", "log", 10_000_002);
     time.tick(1000);
     assertEquals(lines.splice(0), ["viewer uploaded 1 file (10.0 MB)"]);
+    add("get", "film", 500);
+    add("get", "film", 500);
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer downloaded 2 files (1.00 kB)"]);
+    add("get", "film", 0, false);
+    time.tick(1000);
+    assertEquals(lines.splice(0), ["viewer downloaded inbox/dir/film (0 B or more, cut off)"]);
     add("delete", "film", 0);
   });
   // Pending reports are printed at the end.

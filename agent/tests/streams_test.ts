@@ -462,7 +462,10 @@ Deno.test("put and get refuse a wrong use of -, before they connect", async () =
   const rows: [string[], string][] = [
     [["put", "-", "camera:"], `${stdin}name the file at the peer, such as camera:NAME`],
     [["put", "-", "other", "camera:"], `${stdin}put it alone; for a file of this name write ./-`],
-    [["put", "camera:a", "-"], '"camera:a" is a path of a peer: degu get copies from a peer'],
+    [
+      ["put", "camera:a", "-"],
+      '"camera:a" is a path of a peer: write it last; degu get copies from a peer',
+    ],
     [["get", "-r", "camera:a", "-"], `${stdout}leave out -r`],
     [["get", "camera:a", "camera:b", "-"], `${stdout}get a single file`],
     [["get", "--json", "camera:a", "-"], `${stdout}leave out --json`],
