@@ -155,19 +155,23 @@ Deno.test("a preamble of 32 KiB is read, and a longer one refused, however its b
   }
 });
 
+/** Messages without their last byte. */
+const UNENDED: readonly (readonly [start: string, end: string, makeReader: () => Reader])[] = [
+  ["GET / HTTP/1.1\r\na: ", "", makeRequestReader],
+  // The bytes of an empty body count as bytes of the preamble.
+  ["GET / HTTP/1.1\r\na: ", `\r\n${EMPTY_CHUNKED.slice(0, -1)}`, makeRequestReader],
+  ["HTTP/1.1 200 OK\r\na: ", "", makeResponseReader],
+];
+
 Deno.test("a preamble without an end is refused with its last allowed byte, and not before", () => {
-  const starts = [["GET / HTTP/1.1\r\na: ", makeRequestReader], [
-    "HTTP/1.1 200 OK\r\na: ",
-    makeResponseReader,
-  ]] as const;
-  for (const [start, makeReader] of starts) {
+  for (const [start, end, makeReader] of UNENDED) {
     for (
       const [size, messages] of [[MAX_PREAMBLE_BYTES - 1, []], [MAX_PREAMBLE_BYTES, [
         "PREAMBLE_TOO_LARGE",
       ]]] as const
     ) {
-      const bytes = encodeLatin1(start.padEnd(size, "b"));
-      assertEquals(readParts(makeReader(), [bytes]), [...messages], `${start}, ${size}`);
+      const bytes = encodeLatin1(start.padEnd(size - end.length, "b") + end);
+      assertEquals(readParts(makeReader(), [bytes]), [...messages], `${start}${end}, ${size}`);
     }
   }
 });
