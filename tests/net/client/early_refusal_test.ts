@@ -136,6 +136,22 @@ Deno.test("on a used connection, an error response without a request is EXCESS_B
   }
 });
 
+Deno.test("on a used connection, bytes that begin no response to a sent request are EXCESS_BYTES, which isn't transient", async () => {
+  using server = new RawServer();
+  for (const method of ["GET", "PUT"] as const) {
+    const { conn, peer } = await connectAfter(server, "", "open");
+    const responding = conn.get("/");
+    await peer.respond("HTTP/1.1 204 No\r\n\r\n");
+    await responding;
+    const failing = catchRejection(conn.request(method, "/"), method);
+    await peer.readPreamble();
+    await peer.send("Hello");
+    const error = await failing;
+    assertInstanceOf(error, ProtocolError);
+    assertEquals([error.code, isTransient(error)], ["EXCESS_BYTES", false]);
+  }
+});
+
 Deno.test("a body that is cut, or broken, in a response before the first request is an error", async () => {
   using server = new RawServer();
   const rows = [
