@@ -44,7 +44,13 @@ import { makeLinks, waitForNoOpenFiles } from "@degu/testing/special_files.ts";
 import { concat } from "@degu/testing/streams.ts";
 import { encodeLatin1 } from "@degu/testing/wire_grammar.ts";
 import { makeChunkedBody, readStatus, serveWritableDirectory } from "./written_directory.ts";
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { FakeTime } from "@std/testing/time";
 import { Buffer } from "node:buffer";
 
@@ -294,6 +300,20 @@ Deno.test("each record of a bundle gets a status, and a refused record changes n
   assertEquals(files.warnings.length, refusedCount);
   assert(!files.warnings.some((line) => line.includes("\n")));
   assertEquals(await Deno.readTextFile(`${path}/outside/secret`), "secret");
+});
+
+Deno.test("the log names the reason why a file of a bundle doesn't replace the listed file", async () => {
+  const rows: readonly (readonly [FilesOptions, reason: string])[] = [
+    [{ write: true }, "the file is not the version that the client has listed"],
+    [{ write: "add" }, "this app only adds files"],
+  ];
+  for (const [options, reason] of rows) {
+    await using files = await serveBundles(options);
+    assertEquals(await files.sendAll([["file", "new", { seen: [70_000, 0] }]]), [412]);
+    const [line = "", ...furtherLines] = files.warnings;
+    assertStringIncludes(line, reason);
+    assertEquals(furtherLines, []);
+  }
 });
 
 Deno.test("only a writable app accepts a bundle; complete files of a bundle without a valid end stay", async () => {
