@@ -524,7 +524,6 @@ export class ConnectionCore {
     }
     if (transport.isClosed) {
       exchange.breakIncoming();
-      protocol.exchange = exchange;
     } else {
       protocol.exchange = null;
       idleRead.start();
