@@ -13,7 +13,7 @@ import {
 } from "@degu/degu/device/discovery";
 import { NETWORK } from "@degu/internal/device/discovery/mdns_links.ts";
 import { waitForAbort } from "@degu/testing/aborts.ts";
-import { captureTimeouts, speedUpTimeouts } from "@degu/testing/clock.ts";
+import { captureTimeouts, speedUpTimeouts, stopPerformanceClock } from "@degu/testing/clock.ts";
 import { TestDevices } from "@degu/testing/device_pairs.ts";
 import { ADDRESS, makeInterface, makeInterfaces, openLoopbackNetwork, SILENT } from "./mdns.ts";
 import { patch } from "@degu/testing/patching.ts";
@@ -225,6 +225,42 @@ Deno.test("a device that joins, and isn't the chosen one, is refused without a q
     assertEquals([error.code, asked], ["NOT_CONFIRMED", []]);
     return true;
   });
+});
+
+Deno.test("a device that joins just after another was found waits for the choice among further devices", async () => {
+  await using test = await setUp("camera", "lamp", "radio");
+  const [inviter, chosen, joiner] = test.devices;
+  using clock = stopPerformanceClock();
+  const choosing = Promise.withResolvers<void>();
+  const asked: string[] = [];
+  await using pairing = startPairing(inviter, {
+    confirm: ({ id }) => asked.push(id) > 0,
+    choose: () => {
+      choosing.resolve();
+      return shortIdOf(chosen);
+    },
+  });
+  const { invitation } = await pairing.waitForEvent("open");
+  // The time in which the first devices respond passes.
+  clock.pass(5);
+  const port = await findUnusedPort();
+  test.announce(chosen, port);
+  await withTimeout(test.waitForConnect(port), "the first device is found", 60);
+  const numberShown = Promise.withResolvers<void>();
+  const joining = joiner.join(invitation.addresses, {
+    confirm: () => {
+      numberShown.resolve();
+      return true;
+    },
+  });
+  const joinError = joining.catch((error) => error);
+  await withTimeout(numberShown.promise, "the number is shown", 60);
+  test.announce(joiner, await findUnusedPort());
+  await withTimeout(choosing.promise, "the choice", 60);
+  clock.pass(5);
+  const error = await withTimeout(joinError, "the refusal", 60);
+  assert(error instanceof PairingError, `${error}`);
+  assertEquals([error.code, asked], ["NOT_CONFIRMED", []]);
 });
 
 Deno.test("if the chosen device isn't announced any more, pair reports it", async () => {
