@@ -374,6 +374,24 @@ Deno.test("a session that has been idle for a second gives way, and no sooner", 
   }
 });
 
+Deno.test("in one check, a session gives way to each new peer that waits, and one to a connection of another peer", async () => {
+  const rows = [
+    [["192.0.2.1", "192.0.2.1"], 1],
+    [["192.0.2.2", "192.0.2.1"], 1],
+    [["192.0.2.2", "192.0.2.3"], 2],
+  ] as const;
+  for (const [hosts, expectedCount] of rows) {
+    using time = stopAllClocks();
+    const idle = ["192.0.2.1", "/a"] as const;
+    await using serving = await serveInMemory(idle, idle, idle);
+    for (const host of hosts) serving.connect(host, "/newcomer");
+    await runMicrotasks(100);
+    await advance(time, 1000);
+    const servedCount = serving.calls.filter((uri) => uri === "/newcomer").length;
+    assertEquals(servedCount, expectedCount, hosts.join());
+  }
+});
+
 Deno.test("of slow peers gives way the one with the most slots, and of its sessions the one that has stood still longest", async () => {
   using time = stopAllClocks();
   await using serving = await serveInMemory(["192.0.2.1"], ["192.0.2.2"], ["192.0.2.2"]);
