@@ -645,6 +645,13 @@ Deno.test("a stream is sent once, and a used or locked stream is a TypeError", a
   const refused = await catchRejection(client.request("POST", "/", {}, locked), "a locked stream");
   assertInstanceOf(refused, TypeError);
   assertStringIncludes(refused.message, "body: must be an unlocked stream");
+  using conn = await client.connect();
+  const stream = streamOf(encodeLatin1("a"));
+  const requesting = conn.request("POST", "/", {}, stream);
+  stream.getReader();
+  const error = await catchRejection(requesting, "a stream that is locked before it is read");
+  assertInstanceOf(error, TypeError);
+  assertStringIncludes(error.message, "body: must be an unlocked stream");
 });
 
 Deno.test("a pool that repeats any request sends none with a stream or generator again", async () => {
