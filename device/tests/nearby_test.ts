@@ -341,6 +341,45 @@ Deno.test("a choice that no device has ends pair", async () => {
   });
 });
 
+Deno.test("a choice that no device has, and that only a device that joins waits for, ends pair", async () => {
+  await retryUntilInTime("only one device was found", async () => {
+    await using test = await setUp("camera", "lamp", "radio");
+    const [found, joiner, inviter] = test.devices;
+    using clock = stopPerformanceClock();
+    // For five seconds, the inviter lets the first device join.
+    using timeouts = speedUpTimeouts((milliseconds) => milliseconds === 5000, 0.001);
+    let isAsked = false;
+    await using pairing = startPairing(inviter, {
+      confirm: () => {
+        isAsked = true;
+        return false;
+      },
+      choose: () => "nobody",
+    });
+    const { invitation } = await pairing.waitForEvent("open");
+    clock.pass(5);
+    test.announce(found, await findUnusedPort());
+    const waitForPause = async () => {
+      while (!timeouts.started.includes(5000)) await waitForTick();
+    };
+    await withTimeout(waitForPause(), "the pause", 60);
+    const joining = joiner.join(invitation.addresses, { confirm: () => true }).catch(() => {});
+    test.announce(joiner, await findUnusedPort());
+    await nearby(found, {
+      service: "degu-pair",
+      logger: SILENT,
+      seconds: 60,
+      onChange: (list) => list.some(({ id }) => id === shortIdOf(joiner)),
+    });
+    clock.pass(5);
+    const error = await withTimeout(pairing.paired.catch((error) => error), "the end", 60);
+    await joining;
+    if (isAsked) return false;
+    assertEquals(`${error}`, "RangeError: choose: no device has the id nobody");
+    return true;
+  });
+});
+
 Deno.test("a device that is found and can't be joined is tried again at each address, and reported once", async () => {
   await using test = await setUp("camera", "lamp");
   const [one, two] = test.devices;
