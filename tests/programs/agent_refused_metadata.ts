@@ -48,7 +48,7 @@ await run("put --force", "put", "--force", `${local}/d/large`, "camera:one/small
   await Deno.mkdir(received);
   const sendArgs = ["send", "--listen", "127.0.0.1:0", `${share}/d`];
   const sender = files.homes.start("sender", sendArgs);
-  const line = await sender.waitForLine("degu:");
+  const line = await sender.waitForLine("degu-send:");
   results.receive = textOf(await files.homes.run("receiver", ["receive", line, received]));
   results.send = textOf(await sender.waitForEnd());
 }
