@@ -81,7 +81,7 @@ export async function send(
       const { stored, unread, unstored } = result;
       const problems = [
         unread === 0 ? [] : `${formatCount(unread, "failure")} to read on this device`,
-        unstored === 0 ? [] : `${formatCount(unstored, "failure")} to store on ${name}`,
+        unstored === 0 ? [] : formatCount(unstored, unread === 0 ? "failure" : "other failure"),
       ].flat();
       throw new Failure(
         `${name} has ${formatCount(stored, "file")}, and ${problems.join(", and ")}: ` +

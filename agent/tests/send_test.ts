@@ -267,7 +267,7 @@ Deno.test("without --force, an existing name is an error for that file only, and
   }
   const kept = { "one": "old", "two": "two", "dir": null, "dir/x": "old!" };
   assertEquals(await readTree(machine.joinPath("out")), kept);
-  assertStringIncludes(sent, "has 1 file, and 2 failures to store on machine: ");
+  assertStringIncludes(sent, "has 1 file, and 2 failures: ");
   const forced = await machine.transfer(["one", "two", "dir"], 0, "--force");
   assertStringIncludes(forced.received, "3 files copied");
   assertEquals((await readTree(machine.joinPath("out")))["dir/x"], "new");
@@ -570,7 +570,7 @@ Deno.test("send reports how many files each of the two sides could not read or s
   const line = await sender.waitForInvitation();
   await Deno.remove(machine.joinPath("src", "gone"));
   await assertEnds(machine.receive([line]), 1, "gone");
-  const problems = "1 failure to read on this device, and 1 failure to store on machine";
+  const problems = "1 failure to read on this device, and 1 other failure";
   const advice = '"degu receive" on machine has printed each reason';
   await assertEnds(sender, 1, `machine has 1 file, and ${problems}: ${advice}\n`);
 });
@@ -589,7 +589,7 @@ Deno.test("names that begin with a dot are received only with --force, all other
   const before = { ".ssh": null, ".ssh/known_hosts": "mine" };
   const receivedFiles = { "dir": null, "dir/.hidden": "x", "x": "x" };
   assertEquals(await readTree(machine.joinPath("out")), { ...before, ...receivedFiles });
-  assertStringIncludes(sent, "has 2 files, and 3 failures to store on machine: ");
+  assertStringIncludes(sent, "has 2 files, and 3 failures: ");
   await machine.transfer(names, 0, "--force");
   const all = { ...before, ...receivedFiles, ...dotFiles };
   assertEquals(await readTree(machine.joinPath("out")), all);
