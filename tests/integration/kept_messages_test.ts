@@ -6,9 +6,11 @@ import { Client, type Response } from "@degu/degu/client";
 import type { App, Request, ResponseTuple, Session } from "@degu/degu/server";
 import { serve } from "@degu/testing/serving.ts";
 
-const CONNECTIONS = 64;
-/** One for each kind of request and of response. */
-const EXCHANGES = 16;
+const CONNECTIONS = 1024;
+/** The kinds of exchanges: each kind of request with each kind of response. */
+const KINDS = 16;
+/** The connections with an exchange of each kind, one after the other; the others have one. */
+const LONG_CONNECTIONS = 64;
 
 const encoder = new TextEncoder();
 const streamOf = (text: string) => new Blob([text]).stream();
@@ -61,8 +63,9 @@ Deno.test("programs may keep each request, response, body and session of a conne
   const client = new Client(serving.address);
   for (let i = 0; i < CONNECTIONS; i++) {
     using conn = await client.connect();
-    for (let k = 0; k < EXCHANGES; k++) {
-      const uri = `/${String(i).padStart(2, "0")}/${k}?text=${"x".repeat(k * 7)}`;
+    const isLong = i < LONG_CONNECTIONS;
+    for (const k of isLong ? Array(KINDS).keys() : [i % KINDS]) {
+      const uri = `/${String(i).padStart(4, "0")}/${k}?text=${"x".repeat(k * 7)}`;
       const makeBody = makeBodies[k % 4]!;
       const body = makeBody(`request ${uri}`);
       const response = body === null
@@ -78,7 +81,7 @@ Deno.test("programs may keep each request, response, body and session of a conne
   }
 
   for (const { read, copy } of kept) assertEquals(structuredClone(read()), copy);
-  const count = CONNECTIONS * EXCHANGES;
+  const count = LONG_CONNECTIONS * KINDS + CONNECTIONS - LONG_CONNECTIONS;
   assertEquals(kept.length, 3 * count);
   for (const [name, { length }] of objects) {
     // A quarter of the requests, and the tuples, have no body.
