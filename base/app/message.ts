@@ -275,8 +275,13 @@ export function findContentStatus(
   error: unknown,
 ): ContentError["status"] | null {
   const errors = contentErrorsOf(request, body);
-  const found = errors.find((each) => hasCause(error, (cause) => cause === each.error));
-  return found?.status ?? null;
+  let status: ContentError["status"] | null = null;
+  // The outermost of several content errors decides.
+  hasCause(error, (cause) => {
+    status = errors.find((each) => each.error === cause)?.status ?? null;
+    return status !== null;
+  });
+  return status;
 }
 
 /** Not async: its promise would be another one, whose rejection isn't handled. */
