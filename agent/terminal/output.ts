@@ -212,11 +212,12 @@ export class Output {
 
 /**
  * Hides the secret of an invitation line that was typed in a wrong place, because messages are
- * logged. The first 48 characters have no part of the secret. A copied line may have white space.
+ * logged. The first 48 characters have no part of the secret. A copied line may have white space,
+ * which messages escape.
  */
 function hideLines(text: string): string {
   return text.replaceAll(
-    /(degu(?:-send)?(?::|%3a))([\w-]{20,}(?:\s+[\w-]{20,})*)/gi,
+    /(degu(?:-send)?(?::|%3a))([\w-]{20,}(?:(?:\s|\\+[nrt])+[\w-]{20,})*)/gi,
     (typed, prefix, rest) => rest.length > 48 ? `${prefix}…` : typed,
   );
 }

@@ -637,6 +637,7 @@ Deno.test("an error has no part of an invitation line", async () => {
       ["send", `degu-send:${secret.slice(40)} ${secret.slice(60)}`],
       '"degu-send:…" does not exist',
     ],
+    [1, ["send", `degu-send:${secret.slice(40)}\n${secret.slice(60)}`], '"degu-send:…" does not'],
     [1, ["rm", "camera:no", `camera:degu-send:${secret}`], '"camera:degu-send:…" does not exist'],
     [3, ["id", "--home", `${files.local}/degu-send:${secret}`], "degu-send:…"],
   ];
