@@ -8,7 +8,7 @@ export type LineCommand = keyof typeof LINE_PREFIXES;
 /** Tells the line of an invitation, or `-`, from another operand. */
 export function isLine(word: string): boolean {
   const text = word.trimStart();
-  return text === STDIO || Object.values(LINE_PREFIXES).some((prefix) => text.startsWith(prefix));
+  return word === STDIO || Object.values(LINE_PREFIXES).some((prefix) => text.startsWith(prefix));
 }
 
 /** Returns the line as a `Device` takes it, whichever command it is for. */
